@@ -1,0 +1,83 @@
+"""The command line: finds the command, parses its arguments, runs it, turns a BrokerError into one line.
+
+Each command is a module of `broker.commands` with `add_arguments(parser)` and `run(arguments) -> int`; only the one
+that was asked for is imported, so that `broker start` does not pay for the dashboard.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from broker import __version__
+from broker.errors import BrokerError
+
+COMMANDS: dict[str, str] = {
+    "start": "start the broker",
+    "stop": "say goodbye to the clients and stop the broker",
+    "status": "is it up, since when, who listens, how many chat",
+    "chat": "join the chat from this terminal",
+    "top": "live dashboard of the broker's processes",
+    "ps": "the same table once; also as JSON or CSV",
+    "renice": "change the priority of the broker's processes",
+    "events": "what happened to the processes, and why",
+    "scale": "more or fewer workers while it runs",
+    "kick": "end somebody's session",
+    "config": "the effective settings and where each came from",
+}
+"""Every command with its summary; `broker/commands/<name>.py` holds it."""
+
+EXIT_STATUS_HELP = "exit status: 0 fine, 1 failed, 2 usage, 3 not running"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status (see `broker.errors`)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except BrokerError as error:
+        print(f"broker: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `broker ps | head`: the reader has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0 if argv else 2
+    if argv[0] in ("-V", "--version"):
+        print(f"broker {__version__}")
+        return 0
+    name = argv[0]
+    if name not in COMMANDS:
+        nearest = get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean `broker {nearest[0]}`?" if nearest else "`broker --help` lists the commands."
+        print(f"broker: there is no command {name!r}; {hint}", file=sys.stderr)
+        return 2
+    module = importlib.import_module(f"broker.commands.{name}")
+    parser = argparse.ArgumentParser(
+        prog=f"broker {name}", description=module.__doc__, epilog=EXIT_STATUS_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    result: int = module.run(parser.parse_args(argv[1:]))
+    return result
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
+    return (
+        "usage: broker COMMAND [OPTION]...\n\n"
+        "A group chat made of processes that you can watch, renice, stop and kill while people chat.\n\n"
+        f"commands:\n{rows}\n\n"
+        f"`broker COMMAND --help` explains one; `broker --version` prints the version.\n{EXIT_STATUS_HELP}"
+    )

@@ -1,0 +1,108 @@
+"""The state directory: where it is, who may enter, and the lock that makes a broker the only one on it.
+
+The pidfile is held under `flock` for as long as the supervisor lives, so the kernel itself forgets a supervisor that
+was killed: a pidfile without a lock is stale, whatever it says. Children close their copy of the descriptor at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from broker.errors import AlreadyRunningError, StartError
+
+PIDFILE = "broker.pid"
+CONTROL_SOCKET = "control.sock"
+CHAT_SOCKET = "chat.sock"
+EVENT_FILE = "events.jsonl"
+LOG_FILE = "broker.log"
+
+
+def default_state_dir(environ: Mapping[str, str]) -> Path:
+    """`$BROKER_STATE_DIR`, else `$XDG_RUNTIME_DIR/broker`, else `~/.local/state/broker`."""
+    if environ.get("BROKER_STATE_DIR"):
+        return Path(environ["BROKER_STATE_DIR"]).expanduser().absolute()
+    if environ.get("XDG_RUNTIME_DIR"):
+        return Path(environ["XDG_RUNTIME_DIR"]).absolute() / "broker"
+    return Path("~/.local/state/broker").expanduser()
+
+
+def make_state_dir(path: Path) -> None:
+    """Make the directory with mode 0700, or check that it is a writable directory; StartError if it cannot be had."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.chmod(0o700)
+    except FileExistsError:
+        raise StartError(f"the state directory {path} is not a directory; name another with --state-dir") from None
+    except OSError as error:
+        raise StartError(
+            f"cannot use the state directory {path}: {error.strerror}; name another with --state-dir"
+        ) from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise StartError(f"the state directory {path} is not writable; name another with --state-dir")
+
+
+class PidLock:
+    """The pidfile, locked while this object is held; `fd` must not survive in a child."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.path = state_dir / PIDFILE
+        try:
+            self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StartError(f"cannot open {self.path}: {error.strerror}") from None
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.pread(self.fd, 32, 0).decode(errors="replace").strip()
+            os.close(self.fd)
+            raise AlreadyRunningError(
+                f"a broker runs on {state_dir} already, PID {pid or 'unknown'}; "
+                "`broker stop` ends it, --state-dir names another place"
+            ) from None
+        os.ftruncate(self.fd, 0)
+        os.pwrite(self.fd, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Remove the pidfile, then unlock it."""
+        self.path.unlink(missing_ok=True)
+        os.close(self.fd)
+
+
+def running_pid(state_dir: Path) -> int | None:
+    """PID of the supervisor that runs on this directory, without asking it; None if none does."""
+    try:
+        fd = os.open(state_dir / PIDFILE, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.pread(fd, 32, 0).strip()
+        return int(text) if text.isdigit() else None
+    finally:
+        os.close(fd)
+    return None
+
+
+def clear_stale_socket(path: Path) -> None:
+    """Remove a socket file that nobody listens on; StartError for one in use, or for anything but a socket."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StartError(f"cannot look at {path}: {error.strerror}") from None
+    if not stat.S_ISSOCK(mode):
+        raise StartError(f"{path} exists and is not a socket; it is left alone, name another path")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        code = probe.connect_ex(str(path))
+    if code == errno.ECONNREFUSED:
+        path.unlink(missing_ok=True)
+    elif code != errno.ENOENT:
+        raise StartError(f"another process listens on {path}; stop it, or name another path")
