@@ -31,7 +31,7 @@ from broker.messages import (
     Event,
     Operation,
 )
-from broker.names import Name, NameFault, key_of, parse_name, parse_room_name
+from broker.names import Name, NameFault, parse_name, parse_room_name
 from broker.occasions import Closing, Joined, Kicked, Left, NameTimedOut, Occasion, Renamed, RoomOccasion, WorkerRetired
 from broker.phrases import LANGUAGES
 from broker.protocols import PROTOCOLS
@@ -125,7 +125,7 @@ class Chat:
             if deadline > now:
                 return
             session = self._sessions[number]
-            self.end(session, self._rendered(session, NameTimedOut(round(self.config.name_timeout_seconds))))
+            self.end(session, self._rendered(session, NameTimedOut(self.config.name_timeout_seconds)))
 
     def next_deadline(self) -> float | None:
         """When `tick` will next have something to do; None if nobody is without a name."""
@@ -219,7 +219,8 @@ class Chat:
 
     def find_person(self, name: str) -> Session | None:
         """Who has that name, however it is spelled; None if nobody has."""
-        return self._people.get(key_of(name.strip()))
+        parsed = parse_name(name, self.config.max_name_length)
+        return self._people.get(parsed.key) if isinstance(parsed, Name) else None
 
     def find_room(self, name: Name) -> Room | None:
         """The room of that name, None if there is none."""

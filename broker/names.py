@@ -19,8 +19,12 @@ import unicodedata
 from enum import Enum
 from typing import Final, NamedTuple
 
-KEY_EXPANSION: Final = 4
-"""A key may be this many times as long as the longest name (one code point can become 18 in NFKC)."""
+SLACK: Final = 4
+"""What is typed, and the key, may be this many times as long as the longest name.
+
+Four code points compose to one (U+1F82), and one can become 18 in NFKC (U+FDFA). The bound on what is typed keeps
+normalisation cheap: sorting a long run of combining marks takes quadratic time.
+"""
 
 SYMBOLS_ANYWHERE: Final = ",*?!@:"
 SYMBOLS_FIRST: Final = "$#&+~%/"
@@ -60,9 +64,12 @@ def key_of(text: str) -> str:
 def parse_name(text: str, max_length: int) -> Name | NameFault:
     """The name that `text` gives, without white space around it, or what is wrong with it.
 
-    `max_length` is in code points of the composed form.
+    `max_length` is in code points of the composed form, and SLACK tells what that means for the others.
     """
-    display = unicodedata.normalize("NFC", text.strip())
+    text = text.strip()
+    if len(text) > max_length * SLACK:
+        return NameFault.TOO_LONG
+    display = unicodedata.normalize("NFC", text)
     if not display:
         return NameFault.EMPTY
     if len(display) > max_length:
@@ -70,7 +77,7 @@ def parse_name(text: str, max_length: int) -> Name | NameFault:
     key = key_of(display)
     if not key:
         return NameFault.EMPTY
-    if len(key) > max_length * KEY_EXPANSION:
+    if len(key) > max_length * SLACK:
         return NameFault.TOO_LONG
     for form in (display, key):
         fault = _fault_of(form)

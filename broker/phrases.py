@@ -45,7 +45,7 @@ NAME_SYMBOL: Final = Phrase(
 )
 NAME_FIRST: Final = Phrase("先告诉我你的名字吧。", "Your name first, please.")
 NAME_TIMED_OUT: Final = Phrase(
-    "{seconds} 秒内没有等到名字，连接关闭了。", "No name within {seconds} seconds; closing the connection."
+    "{seconds:g} 秒内没有等到名字，连接关闭了。", "No name within {seconds:g} seconds; closing the connection."
 )
 NAME_CHANGED: Final = Phrase("好，你现在叫 {name}。", "You are now known as {name}.")
 NAME_UNCHANGED: Final = Phrase("你本来就叫 {name}。", "{name} is your name already.")
@@ -124,7 +124,7 @@ ME_HELP: Final = Phrase("说你在做什么", "say what you are doing")
 NICK_USAGE: Final = Phrase("/nick 姓名", "/nick NAME")
 NICK_HELP: Final = Phrase("改名", "change your name")
 LANG_USAGE: Final = Phrase("/lang zh|en", "/lang zh|en")
-LANG_HELP: Final = Phrase("换语言（speak English: /lang en）", "change the language（说中文：/lang zh）")
+LANG_HELP: Final = Phrase("换语言（speak English: /lang en）", "change the language (说中文: /lang zh)")
 HELP_USAGE: Final = Phrase("/help", "/help")
 HELP_HELP: Final = Phrase("这份说明", "this list")
 QUIT_USAGE: Final = Phrase("/quit", "/quit")

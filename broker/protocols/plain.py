@@ -138,9 +138,9 @@ class Command(NamedTuple):
 
 
 def _run(chat: Chat, session: Session, text: str) -> None:
-    word, _, rest = text[1:].replace("\t", " ").partition(" ")
-    word, rest = word.lower(), rest.strip()
-    command = COMMANDS.get(word)
+    word = text.split(None, 1)[0][1:]
+    rest = text[1 + len(word) :].strip()
+    command = COMMANDS.get(word.lower())
     if command is None:
         _reply_unknown(chat, session, word)
     elif session.phase == "naming" and not command.before_naming:
@@ -153,7 +153,7 @@ def _run(chat: Chat, session: Session, text: str) -> None:
 
 def _reply_unknown(chat: Chat, session: Session, word: str) -> None:
     word = _echo(word)
-    nearest = get_close_matches(word, COMMANDS, n=1)
+    nearest = get_close_matches(word.lower(), COMMANDS, n=1)
     if nearest:
         _reply(chat, session, phrases.COMMAND_NEAREST, word=word, nearest=nearest[0])
     else:
