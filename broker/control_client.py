@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -62,15 +63,28 @@ class ControlClient:
 
     def request(self, command: str, **arguments: Any) -> dict[str, Any]:
         """Send one request and return its result; ControlError if it was refused or not answered in time."""
+        self.send(command, **arguments)
+        return self.receive()
+
+    def send(self, command: str, **arguments: Any) -> None:
+        """Send one request; its result is for receive() to fetch. ControlError if the connection is broken."""
         self._last_id += 1
         request = {"version": PROTOCOL_VERSION, "id": self._last_id, "command": command, "arguments": arguments}
+        self._socket.settimeout(self.timeout_seconds)
         try:
             self._socket.sendall(json.dumps(request, ensure_ascii=False).encode() + b"\n")
         except TimeoutError:
             raise self._timeout() from None
         except OSError:
             raise ControlError("the supervisor closed the control connection") from None
-        answer = self._read()
+
+    def receive(self, timeout_seconds: float | None = None) -> dict[str, Any]:
+        """The result of the oldest request that has none yet; ControlError if it was refused or does not come in time.
+
+        After the code `timeout` the answer is still to come, and a later call returns it: so that whoever looks again
+        and again, as the dashboard does, need not ask a stopped supervisor more than once.
+        """
+        answer = self._read(self.timeout_seconds if timeout_seconds is None else timeout_seconds)
         if not answer.get("ok"):
             error = answer.get("error") or {}
             raise ControlError(str(error.get("message", "refused without a reason")), str(error.get("code", "failed")))
@@ -80,18 +94,20 @@ class ControlClient:
     def follow(self, since: int = 0) -> Iterator[dict[str, Any]]:
         """Yield the events numbered above `since`, then each new one as it happens, until the supervisor ends."""
         yield from self.request("events", since=since, follow=True)["events"]
-        self._socket.settimeout(None)
         while True:
             try:
-                yield self._read()["event"]
+                yield self._read(None)["event"]
             except ControlError:
                 return
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self, timeout_seconds: float | None) -> dict[str, Any]:
+        """One line; `timeout_seconds` is for the whole of it, however it dribbles in (None: no limit)."""
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         while b"\n" not in self._received:
+            self._socket.settimeout(None if deadline is None else max(deadline - time.monotonic(), 0.0))
             try:
                 chunk = self._socket.recv(65536)
-            except TimeoutError:
+            except (TimeoutError, BlockingIOError):
                 raise self._timeout() from None
             except OSError:
                 chunk = b""

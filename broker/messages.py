@@ -20,6 +20,23 @@ Router to worker, one numbered batch per wake-up: `(batch_number, acknowledged_f
     (SEND, session, data)                   bytes for one session
     (CLOSE, session)                        end it once everything above is written
 
+`peer` is printable and names the connection; `address` is what limits count by: the host, or the local user.
+
+Between the supervisor and a child, on the child's control Pipe; "+ fd" is a descriptor that comes with the message:
+
+    (LINK, worker) + fd                     to router and worker: a fresh Pipe between the two; the old one is dead
+    (ATTACH, session, listener, peer, address) + fd  to a worker: a client's socket is yours
+    (RETIRE, worker)                        to the router: close the sessions of that worker, it is going to stop
+    (KICK, request, name, reason)           to the router, which answers (KICKED, request, name or None)
+    (SHUTDOWN,)                             to the router: say goodbye to everybody and close all sessions
+    (CENSUS, {worker: connections}, {address: connections})  to a new acceptor: what there is already
+    (WORKERS, [worker, ...])                to an acceptor: who takes connections from here on
+    (MOVED, worker, worker)                 to an acceptor: a connection went to the second one instead
+    (RELEASED, [(worker, address), ...])    to an acceptor: these connections are over
+    (STOP,)                                 to any child: end in good order
+    (ACCEPTED, worker, listener, peer, address) + fd    from an acceptor: a client, and the worker chosen for it
+    (CLOSED, [session, ...])                from a worker: these are shut down and closed; let go of them
+
 A *group* is a room times a wire format; its members all get the same bytes. A session's byte stream is its operations
 in order, however they are merged.
 """
@@ -40,6 +57,29 @@ REMOVE: Final = 12
 PUBLISH: Final = 13
 SEND: Final = 14
 CLOSE: Final = 15
+
+# The control Pipe, both ways.
+LINK: Final = 21
+ATTACH: Final = 22
+RETIRE: Final = 23
+KICK: Final = 24
+SHUTDOWN: Final = 25
+WORKERS: Final = 26
+RELEASED: Final = 27
+STOP: Final = 28
+CENSUS: Final = 29
+MOVED: Final = 30
+ACCEPTED: Final = 31
+CLOSED: Final = 32
+KICKED: Final = 33
+
+# Kinds of reports, on a child's Queue: dictionaries with the key "kind".
+REPORT_READY: Final = "ready"
+REPORT_BEAT: Final = "beat"  # with "counters"
+REPORT_LOG: Final = "log"  # with "level" and "text"
+REPORT_LAST_WORDS: Final = "last words"  # with "text": why it ends, by its own account
+REPORT_BYTES: Final = 4000
+"""A report's pickle is at most this long: with its length it is one atomic write (pipe(7), PIPE_BUF is 4,096)."""
 
 Event: TypeAlias = tuple[Any, ...]
 Operation: TypeAlias = tuple[Any, ...]

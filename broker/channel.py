@@ -1,0 +1,168 @@
+"""One end of a Pipe, used without ever blocking: whole messages in, whole messages out, descriptors beside them.
+
+A Channel owns its descriptor and a bounded outbox. What the kernel does not take at once waits there; past
+`outbox_limit_bytes` the peer is hopelessly behind and ChannelOverflow tells the owner to condemn it. A torn frame or an
+EOF condemns this Pipe only. It knows nothing of what the messages mean.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+from collections import deque
+from multiprocessing.context import BaseContext
+from typing import Any, Final
+
+from broker.errors import BrokerError
+from broker.framing import FrameReader, encode
+from broker.loop import READ, WRITE, Loop
+
+DEFAULT_OUTBOX_LIMIT_BYTES: Final = 64 * 1024 * 1024
+_READ_BYTES: Final = 256 * 1024
+_READS_PER_WAKE_UP: Final = 16
+_DESCRIPTORS_PER_READ: Final = 253
+"""SCM_MAX_FD of the kernel (include/net/scm.h): no single message can carry more."""
+
+
+class ChannelClosed(BrokerError):
+    """The other end is gone (EOF, reset, or a frame that cannot be ours)."""
+
+
+class ChannelOverflow(BrokerError):
+    """The other end has not read for so long that the outbox is full."""
+
+
+def pipe_pair(context: BaseContext) -> tuple[int, int]:
+    """The descriptors of both ends of a duplex `multiprocessing` Pipe, a pair of connected stream sockets."""
+    ends = context.Pipe(duplex=True)
+    descriptors = (os.dup(ends[0].fileno()), os.dup(ends[1].fileno()))
+    for end in ends:
+        end.close()
+    return descriptors
+
+
+class Channel:
+    """Frames over one descriptor, which it owns from here on."""
+
+    def __init__(self, fd: int, outbox_limit_bytes: int = DEFAULT_OUTBOX_LIMIT_BYTES) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=fd)
+        self._socket.setblocking(False)
+        self._reader = FrameReader()
+        self._outbox: deque[tuple[memoryview, list[int]]] = deque()
+        self._descriptors: deque[int] = deque()
+        self._limit = outbox_limit_bytes
+        self.outbox_bytes = 0
+        self.watched_for_write = False  # what the loop was last told; see `watch`
+
+    def fileno(self) -> int:
+        """The descriptor, for a selector; -1 once closed."""
+        return self._socket.fileno()
+
+    @property
+    def wants_write(self) -> bool:
+        """True while something waits for the kernel's buffer to drain: watch for EPOLLOUT, then call `flush`."""
+        return bool(self._outbox)
+
+    def send(self, message: object, descriptors: list[int] | None = None) -> None:
+        """Send a message, now or as soon as the kernel takes it; `descriptors` are handed over and closed here.
+
+        Raises ChannelClosed or ChannelOverflow; the descriptors are closed in every case.
+        """
+        frame = encode(message)
+        if self.outbox_bytes + len(frame) > self._limit:
+            _close_all(descriptors or [])
+            raise ChannelOverflow(f"the outbox holds {self.outbox_bytes} bytes that the peer does not read")
+        self._outbox.append((memoryview(frame), descriptors or []))
+        self.outbox_bytes += len(frame)
+        if len(self._outbox) == 1:
+            self.flush()
+
+    def flush(self) -> None:
+        """Give the kernel as much of the outbox as it takes; ChannelClosed if the other end is gone."""
+        while self._outbox:
+            data, descriptors = self._outbox[0]
+            try:
+                if descriptors:
+                    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+                    sent = self._socket.sendmsg([data], rights)
+                else:
+                    sent = self._socket.send(data)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in (105, 109):  # ENOBUFS, ETOOMANYREFS: too many descriptors in flight; later
+                    return
+                raise ChannelClosed("the other end of the pipe is gone") from None
+            _close_all(descriptors)
+            self.outbox_bytes -= sent
+            if sent < len(data):
+                self._outbox[0] = (data[sent:], [])
+                return
+            self._outbox.popleft()
+
+    def receive(self) -> list[Any]:
+        """All whole messages that have arrived, without waiting; [] if none has.
+
+        Raises ChannelClosed at the end of the stream, once everything before it has been returned. Reads a bounded
+        amount a call; with a level-triggered selector the rest comes at the next wake-up.
+        """
+        messages: list[Any] = []
+        for _ in range(_READS_PER_WAKE_UP):
+            try:
+                data = self._read()
+            except BlockingIOError:
+                break
+            except OSError:
+                data = b""
+            if not data:
+                if messages:
+                    break  # the end of the stream will still be there next time
+                raise ChannelClosed("the other end of the pipe is gone")
+            messages += self._reader.feed(data)
+            if len(data) < _READ_BYTES:
+                break
+        return messages
+
+    def take_descriptor(self) -> int:
+        """The next descriptor that came with a message, in the order of sending; the caller owns it."""
+        return self._descriptors.popleft()
+
+    def close(self) -> None:
+        """Close the descriptor and those that were never taken or sent."""
+        self._socket.close()
+        _close_all(list(self._descriptors))
+        self._descriptors.clear()
+        for _, descriptors in self._outbox:
+            _close_all(descriptors)
+        self._outbox.clear()
+        self.outbox_bytes = 0
+
+    def _read(self) -> bytes:
+        return self._socket.recv(_READ_BYTES)
+
+
+class DescriptorChannel(Channel):
+    """A Channel whose messages may bring descriptors (SCM_RIGHTS, unix(7)); those of one message arrive with it."""
+
+    def _read(self) -> bytes:
+        space = socket.CMSG_SPACE(_DESCRIPTORS_PER_READ * array.array("i").itemsize)
+        data, ancillary, _flags, _address = self._socket.recvmsg(_READ_BYTES, space, socket.MSG_CMSG_CLOEXEC)
+        for level, kind, payload in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                received = array.array("i")
+                received.frombytes(payload[: len(payload) - len(payload) % received.itemsize])
+                self._descriptors.extend(received)
+        return data
+
+
+def watch(loop: Loop, channel: Channel) -> None:
+    """Have the loop say when a channel that has something left to write can be written to, and only then."""
+    if channel.wants_write != channel.watched_for_write and channel.fileno() >= 0:
+        channel.watched_for_write = channel.wants_write
+        loop.modify(channel.fileno(), READ | WRITE if channel.wants_write else READ)
+
+
+def _close_all(descriptors: list[int]) -> None:
+    for fd in descriptors:
+        os.close(fd)

@@ -1,0 +1,168 @@
+"""One child spec and its present incarnation, as the supervisor sees it: what it was given, what it says, how it ended.
+
+Spawns with the `fork` context (by name: with any other the PPID would not be the supervisor's), gives each incarnation a
+fresh Pipe, a fresh report Queue and a place for its stack, and learns of its death from a pidfd.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.queues
+import os
+import queue
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.context import ForkProcess
+from typing import Any, Final, TypeAlias
+
+from broker.channel import DescriptorChannel, pipe_pair
+from broker.child_state import Event, State, next_state
+from broker.messages import Role
+from broker.restart import RestartHistory
+from broker.watchdog import Look, Verdict
+
+CONTEXT: Final = multiprocessing.get_context("fork")
+_REPORTS_KEPT: Final = 64
+_CONTROL_OUTBOX_LIMIT_BYTES: Final = 4 * 1024 * 1024
+_STACK_BYTES: Final = 16 * 1024
+
+Reports: TypeAlias = "multiprocessing.queues.Queue[dict[str, Any]]"
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """What a child is, over all its incarnations. `entry` runs in the child with what `Supervisor` passes it."""
+
+    name: str
+    role: Role
+    index: int
+    entry: Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How an incarnation ended: with an exit status, or by a signal."""
+
+    exit_status: int | None
+    signal: str | None
+
+    def __str__(self) -> str:
+        return f"was killed by {self.signal}" if self.signal else f"exited with status {self.exit_status}"
+
+
+class Child:
+    """A child spec, its state, and its present incarnation (the fields below `incarnation`, while it has one)."""
+
+    def __init__(self, spec: ChildSpec, nice: int) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.nice = nice
+        self.state = State.WAITING
+        self.restarts = 0
+        self.history = RestartHistory()
+        self.incarnation = 0
+        self.process: ForkProcess | None = None
+        self.pid: int | None = None
+        self.pidfd = -1
+        self.channel: DescriptorChannel | None = None
+        self.reports: Reports | None = None
+        self.stack_fd = -1
+        self.started_at = 0.0  # wall clock
+        self.spawned = 0.0  # monotonic, as the others
+        self.ready_since: float | None = None
+        self.last_beat: float | None = None
+        self.counters: dict[str, int] = {}
+        self.look: Look | None = None
+        self.verdict: Verdict | None = None
+        self.condemned_for: str | None = None
+        self.last_words: str | None = None
+        self.told_to_stop = False
+
+    def happen(self, event: Event) -> None:
+        """Follow the table of `broker.child_state`."""
+        self.state = next_state(self.state, event)
+
+    @property
+    def alive(self) -> bool:
+        """True while there is an incarnation that has not been reaped."""
+        return self.process is not None
+
+    def spawn(self, make_arguments: Callable[[Child, int, int, Reports], tuple[Any, ...]]) -> None:
+        """Fork a new incarnation; OSError if the kernel refuses. `make_arguments` gets the child's descriptors."""
+        own_fd, child_fd = pipe_pair(CONTEXT)
+        stack_fd = os.memfd_create(f"stack of {self.name}")
+        reports: Reports = CONTEXT.Queue(_REPORTS_KEPT)
+        try:
+            process = CONTEXT.Process(
+                target=self.spec.entry, args=make_arguments(self, child_fd, stack_fd, reports), name=self.name
+            )
+            process.start()
+        except OSError:
+            for fd in (own_fd, stack_fd):
+                os.close(fd)
+            raise
+        finally:
+            os.close(child_fd)
+        getattr(reports, "_writer").close()  # noqa: B009 - or its EOF would never come
+        assert process.pid is not None
+        self.happen(Event.SPAWNED)
+        self.incarnation += 1
+        self.process, self.pid, self.pidfd = process, process.pid, os.pidfd_open(process.pid)
+        self.channel = DescriptorChannel(own_fd, _CONTROL_OUTBOX_LIMIT_BYTES)
+        self.reports, self.stack_fd = reports, stack_fd
+        self.started_at, self.spawned = time.time(), time.monotonic()
+        self.ready_since = self.last_beat = self.look = self.verdict = self.condemned_for = self.last_words = None
+        self.counters = {}
+
+    def report_fd(self) -> int:
+        """The readable end of the report Queue, for the loop."""
+        fd: int = getattr(self.reports, "_reader").fileno()  # noqa: B009 - the only way to select on a Queue
+        return fd
+
+    def read_reports(self) -> tuple[list[dict[str, Any]], bool]:
+        """All reports that are there, and whether the Queue is at its end (its only writer is gone).
+
+        Cannot block: the only writer's items are single atomic writes, and nobody else reads.
+        """
+        assert self.reports is not None
+        reports = []
+        try:
+            while True:
+                reports.append(self.reports.get_nowait())
+        except queue.Empty:
+            return reports, False
+        except (EOFError, OSError):
+            return reports, True
+
+    def kill(self, signal_number: int) -> None:
+        """Signal this incarnation, and surely no other process."""
+        if self.pidfd >= 0:
+            signal.pidfd_send_signal(self.pidfd, signal_number)
+
+    def stack(self) -> str | None:
+        """What `faulthandler` wrote down when it was asked to; None if nothing."""
+        data = os.pread(self.stack_fd, _STACK_BYTES, 0)
+        return data.decode(errors="replace") or None
+
+    def bury(self) -> Death:
+        """Reap a dead incarnation, close all that was its, and say how it ended.
+
+        The cause is read with waitid(2) and WNOWAIT, the reaping left to the Process object, so that multiprocessing,
+        which may have reaped it already while it started another process, and this agree.
+        """
+        process, channel, reports = self.process, self.channel, self.reports
+        assert process is not None and channel is not None and reports is not None
+        process.join()
+        code = process.exitcode
+        assert code is not None
+        process.close()
+        channel.close()
+        getattr(reports, "_reader").close()  # noqa: B009
+        os.close(self.pidfd)
+        os.close(self.stack_fd)
+        self.process = self.pid = self.channel = self.reports = None
+        self.pidfd = self.stack_fd = -1
+        self.happen(Event.DIED)
+        return Death(None, signal.Signals(-code).name) if code < 0 else Death(code, None)

@@ -1,0 +1,197 @@
+"""Start the broker: in the foreground, or with --detach in the background."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import logging.handlers
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from broker import settings as settings_module
+from broker.control import ControlServer
+from broker.control_commands import handlers
+from broker.errors import BrokerError, ConfigError, StartError
+from broker.event_log import EventLog
+from broker.linux import lowest_nice_allowed, raise_descriptor_limit
+from broker.listeners import open_all
+from broker.settings import Settings
+from broker.state_dir import CONTROL_SOCKET, EVENT_FILE, LOG_FILE, PidLock, make_state_dir
+from broker.supervisor import Supervisor
+from workers.acceptor import AcceptorProcess
+from workers.harness import Birth, live
+from workers.router import RouterProcess
+from workers.worker import WorkerProcess
+
+_ENTRIES: Final = {
+    "router": partial(live, RouterProcess),
+    "worker": partial(live, WorkerProcess),
+    "acceptor": partial(live, AcceptorProcess),
+}
+_DESCRIPTORS_BESIDE_CLIENTS: Final = 256
+_LOG_BYTES: Final = 4 * 1024 * 1024
+
+Announce = Callable[[str], None]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Every setting is a flag; see `broker.settings`."""
+    settings_module.add_arguments(parser)
+    parser.add_argument(
+        "--detach", action="store_true",
+        help="go to the background; returns once clients can connect, or with the reason why they cannot",
+    )  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Start and serve; with --detach, start and return."""
+    settings = settings_module.from_arguments(arguments, os.environ).settings
+    if arguments.detach:
+        return _detach(settings)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    return serve(settings, handler, lambda text: print(text, flush=True))
+
+
+def serve(settings: Settings, log_handler: logging.Handler, announce: Announce) -> int:
+    """Be the supervisor until the broker stops; BrokerError if it cannot start."""
+    logger = logging.getLogger("broker")
+    logger.setLevel(settings.log_level.upper())
+    logger.handlers = [log_handler]
+    logger.propagate = False
+    _check_limits(settings)
+    make_state_dir(settings.state_dir)
+    lock = PidLock(settings.state_dir)
+    try:
+        listeners = open_all(settings.listen)
+        try:
+            supervisor = Supervisor(
+                settings, listeners, EventLog(settings.state_dir / EVENT_FILE), _ENTRIES, Birth,
+                lambda: announce(_banner(settings, supervisor)),
+            )  # fmt: skip
+            control = ControlServer(supervisor.loop, settings.state_dir / CONTROL_SOCKET, handlers(supervisor))
+            try:
+                status = supervisor.run()
+            finally:
+                control.close()
+        finally:
+            for listener in listeners:
+                listener.close()
+    finally:
+        lock.release()
+    if supervisor.failure:
+        raise StartError(f"the broker has stopped: {supervisor.failure}; `broker events` tells what happened")
+    return status
+
+
+def _check_limits(settings: Settings) -> None:
+    """What the kernel will not allow is said now, not when the ten-thousandth client comes."""
+    limit = raise_descriptor_limit()
+    wanted = settings.max_connections + _DESCRIPTORS_BESIDE_CLIENTS
+    if limit < wanted:
+        raise ConfigError(
+            f"max_connections {settings.max_connections} needs {wanted} open descriptors, but the hard limit is {limit}; "
+            f"raise it (ulimit -Hn) or set --max-connections to at most {max(0, limit - _DESCRIPTORS_BESIDE_CLIENTS)}"
+        )
+    lowest = lowest_nice_allowed()
+    for role, nice in settings.nice.items():
+        if nice < lowest:
+            raise ConfigError(
+                f"no permission for nice {nice} of {role}: without CAP_SYS_NICE the lowest allowed here is {lowest}"
+            )
+
+
+def _banner(settings: Settings, supervisor: Supervisor) -> str:
+    """What to do next, with commands that can be copied."""
+    here = "" if "--state-dir" not in sys.argv else f" --state-dir {shlex.quote(str(settings.state_dir))}"
+    lines = [f"The broker is running, PID {os.getpid()}. Talk with any of:"]
+    for listener in supervisor.listeners:
+        url = listener.url
+        if url.path is not None:
+            lines.append(f"  nc -U {shlex.quote(url.path)}")
+        else:
+            host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(str(url.host), url.host)
+            lines.append(f"  nc {host} {url.port}")
+    program = _program()
+    lines += [
+        f"  {program} chat{here}",
+        f"Watch its processes: {program} top{here}",
+        f"Stop it:             {'Ctrl-C, or ' if sys.stdout.isatty() else ''}{program} stop{here}",
+    ]
+    return "\n".join(lines)
+
+
+def _program() -> str:
+    """How this program was called, if its folder is not on PATH."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return f"{Path(sys.executable).name} -m broker"
+    directories = os.environ.get("PATH", "").split(os.pathsep)
+    if str(called.parent.absolute()) in directories:
+        return called.name
+    try:
+        return str(called.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(called.absolute())
+
+
+def _detach(settings: Settings) -> int:
+    """Serve in a process of its own session, and wait for it to say that clients can connect, or why not."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(writer)
+        with os.fdopen(reader, encoding="utf-8") as answers:
+            text = answers.read()
+        os.waitpid(pid, 0)
+        if not text:
+            raise StartError(f"the broker ended before it was ready; see {settings.state_dir / LOG_FILE}")
+        answer = json.loads(text)
+        if "error" in answer:
+            error = BrokerError(answer["error"])
+            error.exit_status = answer["exit_status"]
+            raise error
+        print(answer["banner"])
+        return 0
+    os.close(reader)
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    os._exit(_serve_detached(settings, writer))
+
+
+def _serve_detached(settings: Settings, writer: int) -> int:
+    answers = os.fdopen(writer, "w", encoding="utf-8")
+    null = os.open(os.devnull, os.O_RDWR)
+
+    def answer(**content: object) -> None:
+        if not answers.closed:
+            answers.write(json.dumps(content))
+            answers.close()
+
+    try:
+        make_state_dir(settings.state_dir)
+        handler = logging.handlers.RotatingFileHandler(
+            settings.state_dir / LOG_FILE, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8"
+        )
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+        os.dup2(null, 0)
+
+        def running(banner: str) -> None:
+            answer(banner=banner)
+            # Whatever writes to the terminal from here on would write over somebody's prompt.
+            os.dup2(null, 1)
+            os.dup2(handler.stream.fileno(), 2)
+
+        return serve(settings, handler, running)
+    except BrokerError as error:
+        answer(error=str(error), exit_status=error.exit_status)
+        return error.exit_status

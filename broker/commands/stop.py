@@ -1,0 +1,53 @@
+"""Say goodbye to the clients, stop all processes, and wait until they are gone."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import select
+
+from broker.commands.arguments import add_state_dir
+from broker.control_client import ask
+from broker.errors import ControlError, NotRunningError
+from broker.state_dir import running_pid
+
+_PATIENCE_SECONDS = 5.0
+"""Beyond the supervisor's own timeout, after which it kills."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--timeout` and the state directory."""
+    add_state_dir(parser)
+    parser.add_argument(
+        "--timeout", metavar="SECONDS", type=float, default=10.0,
+        help="how long clients and children may take before they are cut off and killed (default: %(default)g)",
+    )  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ask the supervisor to stop, and wait for the end of its process."""
+    pid = running_pid(arguments.state_dir)
+    if pid is None:
+        raise NotRunningError(f"no broker runs on {arguments.state_dir}; nothing to stop")
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return 0  # it has just ended by itself
+    with contextlib.closing(os.fdopen(pidfd)):
+        try:
+            ask(arguments.state_dir, "stop", timeout_seconds=arguments.timeout)
+        except NotRunningError:
+            pass  # it is on its way out and has closed its socket
+        except ControlError as error:
+            if error.code != "timeout":
+                raise
+            raise ControlError(
+                f"the supervisor, PID {pid}, does not answer (stopped? try `kill -CONT {pid}`); it was left alone"
+            ) from None
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        if not poll.poll((arguments.timeout + _PATIENCE_SECONDS) * 1000):
+            raise ControlError(f"the supervisor, PID {pid}, has not stopped in time; `broker events` tells why")
+    print(f"The broker, PID {pid}, has stopped.")
+    return 0

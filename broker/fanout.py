@@ -1,0 +1,186 @@
+"""Fan-out: from operations on groups to one run of bytes per session, merged over any number of batches. Pure.
+
+Theory of operation. A session's byte stream is its operations in order; how many batches they came in, and how many
+`send()`s they leave in, does not matter. So a worker collects all operations that have arrived, joins the bytes of each
+group once, and hands every member the same object. Python then runs once per (wake-up, group, member), never once per
+(message, member).
+
+That is right for a session to which nothing else happened. A session that was excepted from a message, got bytes of its
+own, entered or left a group, or is a member of two groups that both have bytes, is *gathered*: its stream is put
+together from the log of its groups, by sequence number. There are few of those in a merge: senders and newcomers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass, field
+from sys import maxsize
+from typing import Generic, TypeVar
+
+from broker.errors import LocalProtocolError
+from broker.messages import ADD, CLOSE, PUBLISH, REMOVE, SEND, Operation
+
+Target = TypeVar("Target")
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """What happened to one session in this merge: spans of membership (group, from, until) and bytes of its own."""
+
+    spans: list[tuple[int, int, int]]
+    own: list[tuple[int, bytes]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Merged(Generic[Target]):
+    """One merge: `deliveries` to make in any order (each target occurs once), then sessions to close."""
+
+    deliveries: list[tuple[Iterable[Target], bytes]]
+    closes: list[int]
+
+
+class Fanout(Generic[Target]):
+    """The members of each group. A target is whatever the caller wants back for a session."""
+
+    def __init__(self) -> None:
+        self._targets: dict[int, Target] = {}
+        self._members: dict[int, dict[int, Target]] = {}
+        self._groups_of: dict[int, tuple[int, ...]] = {}
+        self._several: set[int] = set()  # sessions in more than one group
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def add_session(self, session: int, target: Target) -> None:
+        """A session is here; it gets nothing but what operations say."""
+        self._targets[session] = target
+        self._groups_of[session] = ()
+
+    def remove_session(self, session: int) -> None:
+        """Forget a session and its memberships; operations on it are ignored from here on."""
+        if self._targets.pop(session, None) is None:
+            return
+        for group in self._groups_of.pop(session):
+            self._leave(group, session)
+        self._several.discard(session)
+
+    def merge(self, operations: Iterable[Operation], muted: Container[int] = ()) -> Merged[Target]:
+        """Apply operations in order. A muted session gets only the bytes that are for it alone.
+
+        Raises LocalProtocolError for an operation that does not exist.
+        """
+        log: dict[int, list[tuple[int, bytes, int]]] = {}
+        gathered: dict[int, _Gathered] = {}
+        closes: list[int] = []
+        for sequence, operation in enumerate(operations):
+            code = operation[0]
+            if code == PUBLISH:
+                _, group, data, excepted = operation
+                log.setdefault(group, []).append((sequence, data, excepted))
+                if excepted and excepted in self._targets:
+                    self._gather(gathered, excepted)
+                continue
+            session = operation[2] if code in (ADD, REMOVE) else operation[1]
+            if session not in self._targets:
+                continue  # it ended here while the operation was on its way
+            stream = self._gather(gathered, session)
+            if code == SEND:
+                stream.own.append((sequence, operation[2]))
+            elif code == ADD:
+                stream.spans.append((operation[1], sequence, maxsize))
+                self._enter(operation[1], session)
+            elif code == REMOVE:
+                stream.spans = [_ended(span, operation[1], sequence) for span in stream.spans]
+                self._leave(operation[1], session)
+                self._forget_group(operation[1], session)
+            elif code == CLOSE:
+                closes.append(session)
+            else:
+                raise LocalProtocolError(f"there is no operation {code!r}")
+        self._gather_members_of_several(gathered, log)
+        return Merged(list(self._deliveries(log, gathered, muted)), closes)
+
+    def _deliveries(
+        self, log: dict[int, list[tuple[int, bytes, int]]], gathered: dict[int, _Gathered], muted: Container[int]
+    ) -> Iterator[tuple[Iterable[Target], bytes]]:
+        for session, stream in gathered.items():
+            data = _stream_bytes(session, stream, log, session in muted)
+            if data:
+                yield (self._targets[session],), data
+        for group, entries in log.items():
+            members = self._members.get(group)
+            if not members:
+                continue
+            data = b"".join([entry[1] for entry in entries])
+            if gathered or muted:
+                aside = gathered.keys()
+                yield (
+                    [
+                        target
+                        for session, target in members.items()
+                        if session not in aside and session not in muted
+                    ],
+                    data,
+                )
+            else:
+                yield members.values(), data
+
+    def _gather(self, gathered: dict[int, _Gathered], session: int) -> _Gathered:
+        stream = gathered.get(session)
+        if stream is None:
+            stream = gathered[session] = _Gathered([(group, 0, maxsize) for group in self._groups_of[session]])
+        return stream
+
+    def _gather_members_of_several(
+        self, gathered: dict[int, _Gathered], log: dict[int, list[tuple[int, bytes, int]]]
+    ) -> None:
+        if len(log) < 2 or not self._several:
+            return
+        touched = log.keys()
+        for group in touched:
+            for session in self._members.get(group, {}).keys() & self._several:
+                if session not in gathered and sum(other in touched for other in self._groups_of[session]) > 1:
+                    self._gather(gathered, session)
+
+    def _enter(self, group: int, session: int) -> None:
+        members = self._members.setdefault(group, {})
+        if session not in members:
+            members[session] = self._targets[session]
+            self._groups_of[session] += (group,)
+            if len(self._groups_of[session]) > 1:
+                self._several.add(session)
+
+    def _leave(self, group: int, session: int) -> None:
+        members = self._members.get(group)
+        if members is not None:
+            members.pop(session, None)
+            if not members:
+                del self._members[group]
+
+    def _forget_group(self, group: int, session: int) -> None:
+        self._groups_of[session] = tuple(other for other in self._groups_of[session] if other != group)
+        if len(self._groups_of[session]) < 2:
+            self._several.discard(session)
+
+
+def _ended(span: tuple[int, int, int], group: int, sequence: int) -> tuple[int, int, int]:
+    return (group, span[1], sequence) if span[0] == group and span[2] == maxsize else span
+
+
+def _stream_bytes(
+    session: int, stream: _Gathered, log: dict[int, list[tuple[int, bytes, int]]], muted: bool
+) -> bytes:
+    """The bytes of one gathered session, in the order of the operations."""
+    if muted:
+        return b"".join([data for _, data in stream.own])
+    if not stream.own and len(stream.spans) == 1:  # a sender: by far the most frequent case
+        group, start, end = stream.spans[0]
+        entries = log.get(group, ())
+        return b"".join([data for at, data, excepted in entries if excepted != session and start <= at < end])
+    pieces = list(stream.own)
+    for group, start, end in stream.spans:
+        pieces += [
+            (at, data) for at, data, excepted in log.get(group, ()) if excepted != session and start <= at < end
+        ]
+    pieces.sort(key=lambda piece: piece[0])
+    return b"".join([data for _, data in pieces])

@@ -1,0 +1,56 @@
+"""Frames: how a message becomes bytes in a Pipe, and bytes become messages again. Pure.
+
+A frame is a little-endian 32-bit length and that many bytes of `marshal`, the fastest serialisation there is for plain
+tuples, ints and bytes. Both ends are the same interpreter (children are forked), so its format need not be stable.
+Nothing from a client is ever unmarshalled: a client's bytes travel inside a frame as one `bytes` object.
+"""
+
+from __future__ import annotations
+
+import marshal
+import struct
+from typing import Any, Final
+
+from broker.errors import LocalProtocolError
+
+_LENGTH: Final = struct.Struct("<I")
+MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
+
+
+def encode(message: object) -> bytes:
+    """One frame; LocalProtocolError if the message is larger than MAX_FRAME_BYTES."""
+    body = marshal.dumps(message)
+    if len(body) > MAX_FRAME_BYTES:
+        raise LocalProtocolError(f"a frame of {len(body)} bytes is larger than {MAX_FRAME_BYTES}")
+    return _LENGTH.pack(len(body)) + body
+
+
+class FrameReader:
+    """Collects bytes and gives back whole messages, however the bytes were cut."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    def feed(self, data: bytes) -> list[Any]:
+        """The messages that `data` completes, in order; LocalProtocolError if a length cannot be one of ours."""
+        buffer = self._buffer + data if self._buffer else data
+        messages = []
+        start, available = 0, len(buffer)
+        while available - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(buffer, start)
+            if length > MAX_FRAME_BYTES:
+                raise LocalProtocolError(f"a frame announces {length} bytes, more than {MAX_FRAME_BYTES}")
+            end = start + _LENGTH.size + length
+            if end > available:
+                break
+            messages.append(marshal.loads(memoryview(buffer)[start + _LENGTH.size : end]))
+            start = end
+        self._buffer = buffer[start:] if start else buffer
+        return messages
+
+    @property
+    def torn(self) -> bool:
+        """True while part of a frame is waiting for its rest."""
+        return bool(self._buffer)

@@ -1,0 +1,594 @@
+"""The supervisor: spawns the children, hears of their deaths, replaces them, and keeps what must outlive them.
+
+Owns the child specs, the listening sockets, custody of the clients' sockets, the event log and the control socket.
+Single-threaded, so that it may fork at any time; never blocks; never reads or writes one byte of a client; knows no chat.
+
+Theory of operation. Children are started role by role, each role when the one before is ready, and stopped in reverse.
+All that happens comes through the loop: reports on a child's Queue, messages on its control Pipe, its death on its pidfd,
+signals on the wake-up descriptor, requests on the control socket. A router and each worker are joined by a Pipe of
+their own, which the supervisor makes anew whenever either of them is: it keeps neither end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, Final
+
+from broker.channel import ChannelClosed, ChannelOverflow, pipe_pair, watch
+from broker.child import CONTEXT, Child, ChildSpec, Death, Reports
+from broker.child_state import Event, State
+from broker.custody import Custody, Held
+from broker.errors import LocalProtocolError
+from broker.event_log import EventLog
+from broker.listeners import Listener
+from broker.loop import READ, WRITE, Loop
+from broker.messages import (
+    ACCEPTED,
+    ATTACH,
+    CENSUS,
+    CHILD_ROLES,
+    CLOSED,
+    KICK,
+    KICKED,
+    LINK,
+    MOVED,
+    RELEASED,
+    REPORT_BEAT,
+    REPORT_LAST_WORDS,
+    REPORT_LOG,
+    REPORT_READY,
+    RETIRE,
+    SHUTDOWN,
+    STOP,
+    WORKERS,
+    Role,
+)
+from broker.restart import RestartPolicy, add_restart
+from broker.settings import Settings
+from broker.watchdog import Look, Verdict, judge
+from monitor import procfs
+
+_STACK_SECONDS: Final = 0.3
+_KILL_SECONDS: Final = 1.0
+
+Entries = Mapping[Role, Callable[..., None]]
+
+
+class Supervisor:
+    """The broker's parent process. `entries` are what the children run, by role; `birth` builds their argument."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        listeners: list[Listener],
+        events: EventLog,
+        entries: Entries,
+        birth: Callable[..., Any],
+        on_running: Callable[[], None],
+    ) -> None:
+        self.settings = settings
+        self.listeners = listeners
+        self.events = events
+        self.loop = Loop()
+        self.custody = Custody()
+        self.children: dict[str, Child] = {}
+        self.started_at = time.time()
+        self.state = "starting"
+        self.failure: str | None = None
+        self.workers_wanted = settings.workers
+        self._entries = entries
+        self._birth = birth
+        self._on_running = on_running
+        self._policy = RestartPolicy(settings.restart_intensity, settings.restart_period_seconds)
+        self._nice = os.getpriority(os.PRIO_PROCESS, 0)
+        self._past_counters = {"messages_in": 0, "messages_out": 0}
+        self._kicks: dict[int, Callable[[str | None], None]] = {}
+        self._last_kick = 0
+        self._goodbye_said = False
+        self._last_check = time.monotonic()
+        self._wake_up_pair = socket.socketpair()
+
+    # The life of the broker.
+
+    def run(self) -> int:
+        """Serve until stopped; returns the exit status."""
+        self._catch_signals()
+        own_nice = self.settings.nice.get("supervisor")
+        if own_nice is not None:
+            os.setpriority(os.PRIO_PROCESS, 0, own_nice)
+        self.events.record("info", "starting", "the broker starts", "supervisor", os.getpid())
+        self._add_child("router", 0)
+        for index in range(self.workers_wanted):
+            self._add_child("worker", index)
+        self._add_child("acceptor", 0)
+        self._start_next_role()
+        self.loop.call_later(self.settings.heartbeat_seconds, self._check_beats)
+        self.loop.run()
+        self.events.record("info", "stopped", "the broker has stopped", "supervisor", os.getpid())
+        return 1 if self.failure else 0
+
+    def stop(self, why: str, timeout_seconds: float | None = None) -> None:
+        """Begin to stop: no new clients, goodbye to those who are here, then the children in reverse order."""
+        if self.state == "stopping":
+            return
+        self.state = "stopping"
+        self.events.record("info", "stopping", f"the broker stops: {why}", "supervisor", os.getpid())
+        for child in self._of_role("acceptor"):
+            self._tell_to_stop(child)
+        self._close_listeners()
+        timeout = self.settings.stop_timeout_seconds if timeout_seconds is None else timeout_seconds
+        self.loop.call_later(timeout, self._stop_by_force)
+        self._go_on_stopping()
+
+    def _go_on_stopping(self) -> None:
+        """Take the next step of the stop for which everything before it is done."""
+        if any(child.alive for child in self._of_role("acceptor")):
+            return
+        if not self._goodbye_said:
+            self._goodbye_said = True
+            for child in self._of_role("router"):
+                self._tell(child, (SHUTDOWN,))
+        if len(self.custody) and any(child.alive for child in self._of_role("worker")):
+            return
+        for role in ("worker", "router"):
+            children = list(self._of_role(role))
+            for child in children:
+                self._tell_to_stop(child)
+            if any(child.alive for child in children):
+                return
+        self.custody.release_all()
+        self.loop.stop()
+
+    def _stop_by_force(self) -> None:
+        for child in self.children.values():
+            if child.alive:
+                self.events.record(
+                    "warning", "killed", f"{child.name} did not stop in time: killed", child.name, child.pid
+                )
+                child.told_to_stop = True
+                child.happen(Event.TOLD_TO_STOP)
+                child.kill(signal.SIGKILL)
+        self.custody.release_all()
+        self._go_on_stopping()
+
+    def _close_listeners(self) -> None:
+        for listener in self.listeners:
+            listener.close()
+
+    # Children begin.
+
+    def _of_role(self, role: str) -> Iterator[Child]:
+        return (child for child in list(self.children.values()) if child.spec.role == role)
+
+    def _add_child(self, role: Role, index: int) -> Child:
+        name = "router" if role == "router" else f"{role}-{index}"
+        spec = ChildSpec(name, role, index, self._entries[role])
+        child = Child(spec, self.settings.nice.get(role, self._nice))
+        self.children[name] = child
+        return child
+
+    def _start_next_role(self) -> None:
+        """Start the first role that has not all its children; once every role has, the broker is running."""
+        for role in CHILD_ROLES:
+            children = list(self._of_role(role))
+            for child in children:
+                if child.state is State.WAITING and child.incarnation == 0:
+                    self._spawn(child)
+            if any(child.state is not State.READY for child in children):
+                return
+        if self.state == "starting":
+            self.state = "running"
+            urls = " ".join(str(listener.url) for listener in self.listeners)
+            self.events.record("info", "running", f"the broker listens on {urls}", "supervisor", os.getpid())
+            self._on_running()
+
+    def _spawn(self, child: Child) -> None:
+        if child.state is not State.WAITING:
+            return
+        try:
+            child.spawn(self._make_birth)
+        except OSError as error:
+            self.events.record("error", "log", f"cannot start {child.name}: {error.strerror}", child.name)
+            self._restart_or_give_up(child, 0.0)
+            return
+        assert child.channel is not None
+        self.loop.register(child.pidfd, READ, lambda _events: self._on_death(child))
+        self.loop.register(child.report_fd(), READ, lambda _events: self._on_reports(child))
+        self.loop.register(child.channel.fileno(), READ, lambda events: self._on_message(child, events))
+        self.events.record("info", "started", f"{child.name} started, PID {child.pid}", child.name, child.pid)
+        if child.spec.role == "acceptor":
+            self._tell(child, (CENSUS, *self.custody.census()))
+            self._tell(child, (WORKERS, self._available_workers()))
+        self._link(child)
+
+    def _make_birth(self, child: Child, control_fd: int, stack_fd: int, reports: Reports) -> tuple[Any, ...]:
+        settings = dataclasses.replace(self.settings, workers=self.workers_wanted)
+        return (
+            self._birth(
+                name=child.name, index=child.spec.index, nice=child.nice, settings=settings,
+                listeners=tuple(self.listeners), supervisor_pid=os.getpid(), control_fd=control_fd,
+                stack_fd=stack_fd, reports=reports,
+            ),
+        )  # fmt: skip
+
+    def _link(self, child: Child) -> None:
+        """Join a new router with every worker, or a new worker with the router, by fresh Pipes."""
+        if child.spec.role == "router":
+            for worker in self._of_role("worker"):
+                self._join(child, worker)
+        elif child.spec.role == "worker":
+            for router in self._of_role("router"):
+                self._join(router, child)
+
+    def _join(self, router: Child, worker: Child) -> None:
+        if not (router.alive and worker.alive):
+            return
+        router_end, worker_end = pipe_pair(CONTEXT)
+        self._tell(router, (LINK, worker.spec.index), [router_end])
+        self._tell(worker, (LINK, worker.spec.index), [worker_end])
+
+    # Children speak.
+
+    def _tell(self, child: Child, message: tuple[Any, ...], descriptors: list[int] | None = None) -> None:
+        """Send to a child. If its Pipe is gone its death will follow; if it does not read, it is helped to die."""
+        if child.channel is None:
+            for fd in descriptors or ():
+                os.close(fd)
+            return
+        try:
+            child.channel.send(message, descriptors)
+            watch(self.loop, child.channel)
+        except ChannelClosed:
+            pass
+        except ChannelOverflow as error:
+            self._condemn(child, f"it does not read its control pipe: {error}")
+
+    def _on_message(self, child: Child, events: int) -> None:
+        assert child.channel is not None
+        try:
+            if events & WRITE:
+                child.channel.flush()
+                watch(self.loop, child.channel)
+            for message in child.channel.receive():
+                self._apply(child, message)
+        except ChannelClosed:
+            # It ends, or it has closed what it must not: its pidfd tells. Until then there is nothing to read.
+            if child.channel is not None:
+                with contextlib.suppress(OSError):
+                    self.loop.modify(child.channel.fileno(), 0)
+
+    def _apply(self, child: Child, message: tuple[Any, ...]) -> None:
+        code = message[0]
+        if code == ACCEPTED:
+            assert child.channel is not None
+            _, worker, listener, peer, address = message
+            self._assign(Held(child.channel.take_descriptor(), listener, peer, address), worker)
+        elif code == CLOSED:
+            self._released(self.custody.release(message[1]))
+        elif code == KICKED:
+            answer = self._kicks.pop(message[1], None)
+            if answer is not None:
+                answer(message[2])
+        else:
+            raise LocalProtocolError(f"{child.name} sent a message {code!r} that there is not")
+
+    def _assign(self, held: Held, worker: int) -> None:
+        """Take a new connection into custody and give it to its worker, or to another if that one has just died."""
+        available = self._available_workers()
+        if worker not in available:
+            if not available or self.state == "stopping":
+                self.custody.release([self.custody.take(held, worker)], shut_down=True)
+                self._tell_acceptors((RELEASED, [(worker, held.address)]))
+                return
+            chosen = min(available, key=self.custody.count_of)
+            self._tell_acceptors((MOVED, worker, chosen))
+            worker = chosen
+        session = self.custody.take(held, worker)
+        self._tell(
+            self.children[f"worker-{worker}"],
+            (ATTACH, session, held.listener, held.peer, held.address),
+            [os.dup(held.fd)],
+        )
+
+    def _available_workers(self) -> list[int]:
+        return [
+            child.spec.index for child in self._of_role("worker") if child.state in (State.STARTING, State.READY)
+        ]
+
+    def _tell_acceptors(self, message: tuple[Any, ...]) -> None:
+        for child in self._of_role("acceptor"):
+            self._tell(child, message)
+
+    def _released(self, released: list[tuple[int, str]]) -> None:
+        if released:
+            self._tell_acceptors((RELEASED, released))
+        for worker in {worker for worker, _ in released}:
+            child = self.children.get(f"worker-{worker}")
+            if child is not None and child.told_to_stop:
+                self._stop_when_empty(child)
+        if self.state == "stopping":
+            self._go_on_stopping()
+
+    def _on_reports(self, child: Child) -> None:
+        fd = child.report_fd()
+        reports, ended = child.read_reports()
+        if ended:
+            self.loop.unregister(fd)
+        for report in reports:
+            self._apply_report(child, report)
+
+    def _apply_report(self, child: Child, report: dict[str, Any]) -> None:
+        kind = report["kind"]
+        if kind == REPORT_BEAT:
+            child.last_beat = time.monotonic()
+            child.counters = report["counters"]
+            child.look = child.verdict = None
+        elif kind == REPORT_READY:
+            self._on_ready(child)
+        elif kind == REPORT_LOG:
+            self.events.record(report["level"], "log", report["text"], child.name, child.pid)
+        elif kind == REPORT_LAST_WORDS:
+            child.last_words = report["text"]
+
+    def _on_ready(self, child: Child) -> None:
+        child.happen(Event.READY)
+        child.ready_since = child.last_beat = time.monotonic()
+        took = child.ready_since - child.spawned
+        self.events.record("info", "ready", f"{child.name} is ready after {took:.3f} s", child.name, child.pid)
+        if child.spec.role == "worker":
+            self._tell_acceptors((WORKERS, self._available_workers()))
+        if self.state == "starting":
+            self._start_next_role()
+
+    # Children end.
+
+    def _on_death(self, child: Child) -> None:
+        """Its pidfd says that it has ended: hear its last words, reap it, see to what it leaves behind."""
+        assert child.channel is not None
+        pid, name = child.pid, child.name
+        # What it said before it died is true still: connections that it accepted or closed, why it ended.
+        with contextlib.suppress(ChannelClosed):
+            while messages := child.channel.receive():
+                for message in messages:
+                    self._apply(child, message)
+        for report in child.read_reports()[0]:
+            self._apply_report(child, report)
+        for fd in (child.pidfd, child.report_fd(), child.channel.fileno()):
+            with contextlib.suppress(KeyError):
+                self.loop.unregister(fd)
+        useful_seconds = 0.0 if child.ready_since is None else time.monotonic() - child.ready_since
+        for key in self._past_counters:
+            if child.spec.role == "worker":
+                self._past_counters[key] += child.counters.get(key, 0)
+        child.counters = {}
+        death = child.bury()
+        self._record_death(child, pid, death)
+        if child.spec.role == "worker":
+            self._tell_acceptors((WORKERS, self._available_workers()))
+            self._released(self.custody.release(self.custody.sessions_of(child.spec.index), shut_down=True))
+        elif child.spec.role == "router":
+            for answer in list(self._kicks.values()):
+                answer(None)
+            self._kicks.clear()
+        if child.state is State.GONE:
+            del self.children[name]
+            self._reconcile_workers()
+        elif self.state == "stopping":
+            child.happen(Event.TOLD_TO_STOP)
+            del self.children[name]
+        else:
+            self._restart_or_give_up(child, useful_seconds)
+        if self.state == "stopping":
+            self._go_on_stopping()
+
+    def _record_death(self, child: Child, pid: int | None, death: Death) -> None:
+        planned = child.told_to_stop
+        reason = f" ({child.condemned_for})" if child.condemned_for else ""
+        more: dict[str, Any] = dataclasses.asdict(death)
+        if child.last_words:
+            lines = child.last_words.strip().splitlines()
+            reason += f"; its last words: {lines[-1]}"
+            more["last_words"] = child.last_words
+        self.events.record(
+            "info" if planned else "warning",
+            "died" if death.signal else "exited",
+            f"{child.name} (PID {pid}) {death}{reason}",
+            child.name, pid, **more,
+        )  # fmt: skip
+
+    def _restart_or_give_up(self, child: Child, useful_seconds: float) -> None:
+        decision = add_restart(self._policy, child.history, time.monotonic(), useful_seconds)
+        child.history = decision.history
+        if decision.delay_seconds is None:
+            self.failure = (
+                f"{child.name} died more than {self._policy.intensity} times within {self._policy.period_seconds:g} s"
+            )
+            self.events.record("error", "gave-up", f"giving up: {self.failure}", child.name)
+            self.stop(self.failure)
+            return
+        child.restarts += 1
+        after = f" in {decision.delay_seconds:g} s" if decision.delay_seconds else ""
+        self.events.record(
+            "info", "restarting", f"{child.name} is restarted{after}", child.name,
+            delay_seconds=decision.delay_seconds,
+        )  # fmt: skip
+        if decision.delay_seconds:
+            self.loop.call_later(decision.delay_seconds, partial(self._spawn_again, child))
+        else:
+            self._spawn_again(child)
+
+    def _spawn_again(self, child: Child) -> None:
+        if self.state != "stopping" and self.children.get(child.name) is child:
+            self._spawn(child)
+
+    def _tell_to_stop(self, child: Child) -> None:
+        if child.told_to_stop and child.state in (State.STOPPING, State.GONE):
+            return
+        child.told_to_stop = True
+        child.happen(Event.TOLD_TO_STOP)
+        if child.state is State.GONE:
+            self.children.pop(child.name, None)
+        else:
+            self._tell(child, (STOP,))
+
+    # Children that do not beat.
+
+    def _check_beats(self) -> None:
+        now = time.monotonic()
+        late = now - self._last_check > 3 * self.settings.heartbeat_seconds
+        self._last_check = now
+        self.loop.call_later(self.settings.heartbeat_seconds, self._check_beats)
+        for child in list(self.children.values()):
+            if child.state not in (State.STARTING, State.READY):
+                continue
+            if late:  # it was this process that was stopped or starved: nobody can be blamed for the time
+                child.last_beat, child.look = now, None
+            self._check_beat(child, now)
+
+    def _check_beat(self, child: Child, now: float) -> None:
+        overdue = now - (child.last_beat or child.spawned)
+        if overdue < 2 * self.settings.heartbeat_seconds or child.pid is None:
+            return
+        look = _look(child.pid, now)
+        if look is None:
+            return
+        if child.look is None:
+            child.look = look
+        elif overdue >= self.settings.hang_seconds:
+            verdict = judge(child.look, look)
+            if verdict.replace:
+                self._replace_hung(child, verdict, overdue)
+            elif verdict is not child.verdict:
+                self.events.record(
+                    "warning", "hung",
+                    f"{child.name} has not beaten for {overdue:.0f} s: {verdict.text}; left alone",
+                    child.name, child.pid, verdict=verdict.text, stack=None,
+                )  # fmt: skip
+            child.verdict = verdict
+
+    def _replace_hung(self, child: Child, verdict: Verdict, overdue: float) -> None:
+        """Ask for its stack, where one can be had, write down what is the matter, and kill it."""
+        child.happen(Event.CONDEMNED)
+        reason = f"no heartbeat for {overdue:.0f} s: {verdict.text}"
+        child.condemned_for = reason
+        incarnation = child.incarnation
+
+        def finish() -> None:
+            if child.incarnation != incarnation or not child.alive:
+                return
+            stack = child.stack()
+            self.events.record(
+                "error", "hung", f"{child.name}: {reason}; it is killed and replaced",
+                child.name, child.pid, verdict=verdict.text, stack=stack,
+            )  # fmt: skip
+            child.kill(signal.SIGKILL)
+
+        if verdict is Verdict.STOPPED:
+            finish()
+        else:
+            child.kill(signal.SIGUSR1)
+            self.loop.call_later(_STACK_SECONDS, finish)
+
+    def _condemn(self, child: Child, reason: str) -> None:
+        if child.condemned_for is None:
+            child.happen(Event.CONDEMNED)
+            child.condemned_for = reason
+            self.events.record("error", "killed", f"{child.name}: {reason}; it is killed", child.name, child.pid)
+            child.kill(signal.SIGKILL)
+
+    # More and fewer workers.
+
+    def scale(self, workers: int) -> int:
+        """Have that many workers from now on; returns how many were wanted before."""
+        before, self.workers_wanted = self.workers_wanted, workers
+        self.events.record("info", "scaled", f"workers: {before} → {workers}", "supervisor", os.getpid())
+        self._reconcile_workers()
+        return before
+
+    def _reconcile_workers(self) -> None:
+        if self.state == "stopping":
+            return
+        for index in range(self.workers_wanted):
+            if f"worker-{index}" not in self.children:
+                self._spawn(self._add_child("worker", index))
+        for child in self._of_role("worker"):
+            if child.spec.index >= self.workers_wanted and not child.told_to_stop:
+                self._retire(child)
+
+    def _retire(self, child: Child) -> None:
+        """No new sessions; the router tells those who are there and closes them; then the worker stops."""
+        child.told_to_stop = True
+        child.happen(Event.TOLD_TO_STOP)
+        if child.state is State.GONE:
+            self.children.pop(child.name, None)
+            return
+        self._tell_acceptors((WORKERS, self._available_workers()))
+        for router in self._of_role("router"):
+            self._tell(router, (RETIRE, child.spec.index))
+        incarnation = child.incarnation
+        self.loop.call_later(
+            self.settings.stop_timeout_seconds,
+            lambda: child.kill(signal.SIGKILL) if child.incarnation == incarnation and child.alive else None,
+        )
+        self._stop_when_empty(child)
+
+    def _stop_when_empty(self, child: Child) -> None:
+        if child.alive and not self.custody.count_of(child.spec.index):
+            self._tell(child, (STOP,))
+
+    # What others may ask.
+
+    def kick(self, name: str, reason: str, answer: Callable[[str | None], None]) -> None:
+        """Have the router end somebody's session; `answer` gets the name as its owner spells it, or None."""
+        self._last_kick += 1
+        self._kicks[self._last_kick] = answer
+        for router in self._of_role("router"):
+            self._tell(router, (KICK, self._last_kick, name, reason))
+
+    def remember_nice(self, name: str, old: int, new: int, by: str) -> None:
+        """A child was reniced: its further incarnations get the new value."""
+        child = self.children.get(name)
+        if child is not None:
+            child.nice = new
+        self.events.record(
+            "info", "reniced", f"{name}: nice {old} → {new} by {by}", name, child.pid if child else os.getpid(),
+            old=old, new=new, by=by,
+        )  # fmt: skip
+
+    def messages(self, key: str) -> int:
+        """Lines in or out over all workers, those of earlier incarnations included."""
+        return self._past_counters[key] + sum(child.counters.get(key, 0) for child in self._of_role("worker"))
+
+    def rooms(self) -> int:
+        """Rooms, as of the router's last beat."""
+        return sum(child.counters.get("rooms", 0) for child in self._of_role("router"))
+
+    # Signals.
+
+    def _catch_signals(self) -> None:
+        """Handlers only wake the loop: the number of the signal arrives as a byte on the wake-up descriptor."""
+        for end in self._wake_up_pair:
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._wake_up_pair[1].fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda _number, _frame: None)
+        self.loop.register(self._wake_up_pair[0].fileno(), READ, self._on_signals)
+
+    def _on_signals(self, _events: int) -> None:
+        for number in self._wake_up_pair[0].recv(64):
+            if self.state == "stopping" and number == signal.SIGINT:
+                self._stop_by_force()  # asked twice
+            elif number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                self.stop(f"{signal.Signals(number).name} received")
+
+
+def _look(pid: int, now: float) -> Look | None:
+    stat, times = procfs.process_stat(pid), procfs.total_schedstat(pid)
+    return None if stat is None or times is None else Look(now, stat.state, times.on_cpu_ns, times.waiting_ns)

@@ -1,0 +1,24 @@
+"""Fixtures: a broker that runs for one test, or for one module where the tests leave it as they found it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.running import Broker, running_broker
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """A broker of the test's own, with two workers and a TCP listener, in Chinese."""
+    with running_broker(tmp_path / "state") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """One for tests that only chat."""
+    with running_broker(tmp_path_factory.mktemp("broker") / "state") as running:
+        yield running

@@ -1,0 +1,186 @@
+"""What every child process has in common, from the first instruction after the fork to its last words.
+
+A child is born inside the supervisor's memory and with all its descriptors: it first ties its life to its parent's,
+closes all that is not its own, and only then starts its loop. It beats from that loop, so that a heartbeat proves that
+the loop turns; it ends in good order when it is told to, or when the control Pipe says that the supervisor is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import gc
+import multiprocessing.queues
+import os
+import queue
+import signal
+import traceback
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import setproctitle
+
+from broker.channel import ChannelClosed, ChannelOverflow, DescriptorChannel, watch
+from broker.linux import die_with_parent
+from broker.listeners import Listener
+from broker.loop import READ, WRITE, Loop
+from broker.messages import REPORT_BEAT, REPORT_BYTES, REPORT_LAST_WORDS, REPORT_LOG, REPORT_READY, STOP
+from broker.settings import Settings
+
+
+@dataclass(frozen=True)
+class Birth:
+    """Everything that a child gets from the supervisor; its descriptors are the child's to keep."""
+
+    name: str
+    index: int
+    nice: int
+    settings: Settings
+    listeners: tuple[Listener, ...]
+    supervisor_pid: int
+    control_fd: int
+    stack_fd: int
+    reports: multiprocessing.queues.Queue[dict[str, Any]]
+
+
+class ChildProcess:
+    """The base of acceptor, router and worker: a loop, the control Pipe, the report Queue, the heartbeat."""
+
+    inherits_listeners: ClassVar[bool] = False
+
+    def __init__(self, birth: Birth) -> None:
+        self.birth = birth
+        self.settings = birth.settings
+        self.loop = Loop()
+        self.loop.after_wake_up = self.after_wake_up
+        self.control = DescriptorChannel(birth.control_fd)
+        self.loop.register(self.control.fileno(), READ, self._on_control)
+
+    # What a role fills in.
+
+    def on_message(self, message: tuple[Any, ...]) -> None:
+        """A message of the supervisor (see `broker.messages`)."""
+        raise NotImplementedError
+
+    def counters(self) -> dict[str, int]:
+        """What the heartbeat reports."""
+        raise NotImplementedError
+
+    def after_wake_up(self) -> None:
+        """Called once at the end of each turn of the loop."""
+
+    # What a role may call.
+
+    def tell_supervisor(self, message: tuple[Any, ...], descriptors: list[int] | None = None) -> None:
+        """Send on the control Pipe; what the kernel does not take now is sent when it does."""
+        try:
+            self.control.send(message, descriptors)
+        except ChannelClosed:
+            self.loop.stop()
+        watch(self.loop, self.control)
+
+    def report(self, kind: str, **content: Any) -> None:
+        """Put a report on the Queue; it is dropped when the supervisor has not read the earlier ones."""
+        with contextlib.suppress(queue.Full):
+            self.birth.reports.put_nowait({"kind": kind, **content})
+
+    def log(self, level: str, text: str) -> None:
+        """Report a log record."""
+        self.report(REPORT_LOG, level=level, text=clip(text))
+
+    # The life.
+
+    def serve(self) -> None:
+        """Report ready, then run until told to stop."""
+        self.report(REPORT_READY)
+        self._beat()
+        self.loop.run()
+
+    def _beat(self) -> None:
+        self.report(REPORT_BEAT, counters=self.counters())
+        self.loop.call_later(self.settings.heartbeat_seconds, self._beat)
+
+    def _on_control(self, events: int) -> None:
+        try:
+            if events & WRITE:
+                self.control.flush()
+                watch(self.loop, self.control)
+            for message in self.control.receive():
+                if message[0] == STOP:
+                    self.stop()
+                else:
+                    self.on_message(message)
+        except ChannelClosed:
+            self.stop()
+
+    def stop(self) -> None:
+        """End in good order at the end of this turn."""
+        self.loop.stop()
+
+
+def clip(text: str) -> str:
+    """Shorten a text so that its report stays one atomic write."""
+    data = text.encode()
+    return text if len(data) <= REPORT_BYTES - 500 else data[: REPORT_BYTES - 500].decode(errors="ignore") + "…"
+
+
+def live(child_class: type[ChildProcess], birth: Birth) -> None:
+    """The whole life of a child: the target of its `multiprocessing.Process`. Ends the process."""
+    if not die_with_parent(birth.supervisor_pid):
+        os._exit(1)
+    _close_inherited(birth, child_class.inherits_listeners)
+    _reset_signals()
+    faulthandler.register(signal.SIGUSR1, file=birth.stack_fd, all_threads=True)
+    setproctitle.setproctitle(f"broker: {birth.name}")
+    _set_nice(birth)
+    gc.freeze()  # what the supervisor built is not garbage: leave its pages shared
+    child: ChildProcess | None = None
+    try:
+        child = child_class(birth)
+        child.serve()
+    except ChannelOverflow as error:
+        child_report(birth, f"cannot go on: {error}")
+        raise SystemExit(1) from None
+    except Exception:
+        child_report(birth, traceback.format_exc())
+        raise SystemExit(1) from None
+
+
+def _set_nice(birth: Birth) -> None:
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, birth.nice)
+    except PermissionError:  # the supervisor's own value has been raised since it promised this one
+        text = f"{birth.name} keeps nice {os.getpriority(os.PRIO_PROCESS, 0)}: {birth.nice} is not permitted"
+        birth.reports.put_nowait({"kind": REPORT_LOG, "level": "warning", "text": text})
+
+
+def child_report(birth: Birth, text: str) -> None:
+    """Last words: why this process ends, for the supervisor's log."""
+    # The end of a traceback says more than its beginning.
+    tail = text.encode()[-(REPORT_BYTES - 500) :].decode(errors="ignore")
+    with contextlib.suppress(queue.Full):
+        birth.reports.put_nowait({"kind": REPORT_LAST_WORDS, "text": tail})
+
+
+def _close_inherited(birth: Birth, inherits_listeners: bool) -> None:
+    """Close every descriptor but the child's own: above all the custodian's duplicates and other children's Pipes."""
+    reader = getattr(birth.reports, "_reader")  # noqa: B009 - not in the type stubs
+    reader.close()  # by its owner, so that it does not close the number again when somebody else has it
+    writer = getattr(birth.reports, "_writer")  # noqa: B009
+    keep = {0, 1, 2, birth.control_fd, birth.stack_fd, writer.fileno()}
+    if inherits_listeners:
+        keep.update(listener.fd for listener in birth.listeners)
+    low = 0
+    for fd in sorted(keep):
+        os.closerange(low, fd)
+        low = fd + 1
+    os.closerange(low, os.sysconf("SC_OPEN_MAX"))
+
+
+def _reset_signals() -> None:
+    signal.set_wakeup_fd(-1)
+    # Ctrl-C goes to the whole foreground group; the supervisor decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
