@@ -9,6 +9,7 @@ and never an exception.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -255,6 +256,11 @@ def fd_count(pid: int) -> int | None:
         return len(os.listdir(f"/proc/{pid}/fd"))
     except OSError:
         return None
+
+
+def age_seconds(process: ProcessStat) -> float:
+    """How long the process has existed, to one tick, counting time that the machine slept (as start_ticks does)."""
+    return max(time.clock_gettime(time.CLOCK_BOOTTIME) - process.start_ticks / TICKS_PER_SECOND, 0.0)
 
 
 def scan() -> dict[int, ProcessStat]:
