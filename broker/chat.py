@@ -293,7 +293,7 @@ class Chat:
         """End many at once: none of them hears of the others."""
         left = []
         for session in sessions:
-            room = self._forget(session, self._rendered(session, farewell) if farewell else b"")
+            room = self._forget(session, b"" if farewell is None else self._rendered(session, farewell))
             if room is not None:
                 left.append((room, session.name))
         for room, name in left:
