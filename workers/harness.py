@@ -172,7 +172,8 @@ def _close_inherited(birth: Birth, inherits_listeners: bool) -> None:
         keep.update(listener.fd for listener in birth.listeners)
     low = 0
     for fd in sorted(keep):
-        os.closerange(low, fd)
+        if low < fd:  # closerange(0, 0) would close everything (cpython's end is inclusive inside, and unsigned)
+            os.closerange(low, fd)
         low = fd + 1
     os.closerange(low, os.sysconf("SC_OPEN_MAX"))
 
