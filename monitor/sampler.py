@@ -8,44 +8,41 @@ Then its children are known by their PPID and their titles. It keeps what growth
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Final
 
 from broker.errors import NotRunningError
-from broker.messages import CHILD_ROLES
 from broker.state_dir import running_pid
 from monitor import procfs
+from monitor.process_tree import OTHER, Member, process_tree
 from monitor.procfs import ProcessStat, SchedStat
 from monitor.roster import Roster
 from monitor.snapshot import ProcessRow, Snapshot
 from monitor.stat import stat_string
 
-TITLE_PREFIX: Final = "broker: "
 PSS_EVERY_SECONDS: Final = 5.0
 """The kernel walks a process's page tables for PSS, so each process pays for it this seldom, and not all at once."""
 BEAT_SECONDS_APART: Final = 0.3
 """Heartbeats come once a second; two that seem closer than this are one, its age told a little late."""
-RATE_KEPT_SECONDS: Final = 3.0
-"""Without a heartbeat for this long, messages per second are unknown."""
+BEATS_MISSED: Final = 3
+"""Without a heartbeat for this many times as long as between the last two, messages per second are unknown."""
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """One process of the broker's tree: `pid` None while the supervisor's `entry` for it has no living process."""
+class Growth:
+    """How fast the counters grew between the last two heartbeats, which were `interval_seconds` apart."""
 
-    name: str
-    role: str
-    pid: int | None
-    depth: int
-    entry: Mapping[str, Any] | None = None
+    interval_seconds: float
+    in_per_second: float
+    out_per_second: float
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """A heartbeat's counters at monotonic second `at`, and their growth since the heartbeat before (None: no such).
+    """A heartbeat at monotonic second `at`, its counters, and their growth since the one before, if there was one.
 
     Counters begin anew with each incarnation, that is: with each PID.
     """
@@ -54,95 +51,35 @@ class Beat:
     at: float
     messages_in: int
     messages_out: int
-    in_per_second: float | None = None
-    out_per_second: float | None = None
+    growth: Growth | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """One process's CPU accounts at one moment, to measure growth from."""
+class Look:
+    """One process's CPU accounts at monotonic second `at`, to measure growth from."""
 
     at: float
     start_ticks: int
     cpu_ticks: int
-    threads: dict[int, SchedStat]
-
-
-def role_of(name: str) -> str:
-    """The role that a child's name tells: `worker-0` is a worker."""
-    stem = name.rstrip("0123456789").removesuffix("-")
-    return stem if stem in CHILD_ROLES else "other"
-
-
-def name_of(title: Sequence[str], comm: str) -> str:
-    """What to call a process that the supervisor did not name: its title if it has one, else the command's name."""
-    if len(title) == 1 and not title[0].startswith("/"):
-        return title[0].removeprefix(TITLE_PREFIX)
-    return comm.removeprefix(TITLE_PREFIX)
-
-
-def tree(
-    supervisor_pid: int,
-    entries: Sequence[Mapping[str, Any]],
-    processes: Mapping[int, ProcessStat],
-    titles: Mapping[int, Sequence[str]],
-) -> list[Member]:
-    """The broker's processes as a tree, parents first: the supervisor, its children in the supervisor's order, then
-    those that only /proc knows, each followed by its own descendants.
-
-    `entries` are the control protocol's processes, perhaps old ones: a PID that is no child of the supervisor now is
-    nobody's. `titles` has the command lines of the descendants that no entry names. A child with the title `broker:
-    NAME` is that NAME; what else there is has the role `other`.
-    """
-    children = procfs.children_by_parent(processes.values())
-    own = children.get(supervisor_pid, [])
-    members: list[Member] = []
-
-    def add(name: str, role: str, pid: int | None, depth: int, entry: Mapping[str, Any] | None) -> None:
-        members.append(Member(name, role, pid, depth, entry))
-        for child in children.get(pid, ()) if pid is not None and depth else ():
-            add(name_of(titles.get(child, ()), processes[child].comm), "other", child, depth + 1, None)
-
-    root = next((entry for entry in entries if entry.get("role") == "supervisor"), None)
-    add("supervisor", "supervisor", supervisor_pid, 0, root)
-    titled = {title[0].removeprefix(TITLE_PREFIX): pid for pid in own if len(title := titles.get(pid, ())) == 1}
-    listed: set[int] = set()
-    names = {"supervisor"}
-    for entry in entries:
-        if entry is root:
-            continue
-        name = str(entry.get("name"))
-        pid = entry.get("pid") if entry.get("pid") in own else titled.get(name)
-        names.add(name)
-        if pid is not None:
-            listed.add(pid)
-        add(name, str(entry.get("role", role_of(name))), pid, 1, entry)
-    for pid in own:
-        if pid not in listed:
-            name = name_of(titles.get(pid, ()), processes[pid].comm)
-            add(name, "other" if name in names else role_of(name), pid, 1, None)
-            names.add(name)
-    return members
+    threads: Mapping[int, SchedStat]
 
 
 def next_beat(before: Beat | None, beat: Beat) -> Beat:
-    """The beat to remember: the new one with its rates, or the old one if it is the same heartbeat told again."""
+    """The beat to remember: the new one with its growth, or the old one if it is the same heartbeat told again."""
     if before is None or before.pid != beat.pid:
         return beat
     seconds = beat.at - before.at
     if seconds < BEAT_SECONDS_APART:
         return before
-    return Beat(
-        beat.pid,
-        beat.at,
-        beat.messages_in,
-        beat.messages_out,
+    growth = Growth(
+        seconds,
         (beat.messages_in - before.messages_in) / seconds,
         (beat.messages_out - before.messages_out) / seconds,
     )
+    return replace(beat, growth=growth)
 
 
-def percentages(before: _Look, now: _Look) -> tuple[float | None, float | None]:
+def percentages(before: Look, now: Look) -> tuple[float | None, float | None]:
     """CPU % and WAIT % of one core between two looks at one process, over all threads that are there at the second."""
     seconds = now.at - before.at
     if seconds <= 0 or now.start_ticks != before.start_ticks:
@@ -167,7 +104,7 @@ class Sampler:
     def __init__(self, state_dir: Path, control_timeout_seconds: float = 0.3) -> None:
         self.state_dir = state_dir
         self._roster = Roster(state_dir, control_timeout_seconds)
-        self._looks: dict[int, _Look] = {}
+        self._looks: dict[int, Look] = {}
         self._beats: dict[str, Beat] = {}
         self._pss: dict[int, tuple[int | None, float]] = {}  # and when it is due again
 
@@ -206,10 +143,10 @@ class Sampler:
             roster.forget()
         children = procfs.children_by_parent(processes.values())
         below = procfs.descendants(supervisor_pid, children)
-        named = {entry.get("pid") for entry in roster.processes}
+        named = {entry["pid"] for entry in roster.processes}
         titles = {pid: procfs.cmdline(pid) or [] for pid in below if pid not in named}
         zombies = procfs.zombies_by_parent(processes.values())
-        members = tree(supervisor_pid, roster.processes, processes, titles)
+        members = process_tree(supervisor_pid, roster.processes, processes, titles)
         self._note_beats()
         rows = tuple(self._row(member, processes, zombies, now) for member in members)
         self._forget_all_but({member.pid for member in members}, {member.name for member in members})
@@ -229,32 +166,41 @@ class Sampler:
         if not roster.fresh or roster.answered_at is None:
             return
         for entry in roster.processes:
-            counters = entry.get("counters") or {}
-            if "messages_in" not in counters or "messages_out" not in counters:
-                continue
-            name = str(entry.get("name"))
-            beat = Beat(
-                entry.get("pid"),
-                roster.answered_at - (entry.get("beat_age_seconds") or 0.0),
-                counters["messages_in"],
-                counters["messages_out"],
-            )
-            self._beats[name] = next_beat(self._beats.get(name), beat)
+            counters, beat_age_seconds = entry["counters"], entry["beat_age_seconds"]
+            if beat_age_seconds is not None:
+                at = roster.answered_at - beat_age_seconds
+                beat = Beat(entry["pid"], at, counters["messages_in"], counters["messages_out"])
+                self._beats[entry["name"]] = next_beat(self._beats.get(entry["name"]), beat)
+
+    def _rates(self, member: Member, now: float) -> tuple[float | None, float | None]:
+        """Messages per second in and out; of the supervisor, who beats for nobody, the sum of its workers'."""
+        names = [member.name]
+        if member.role == "supervisor":
+            names = [entry["name"] for entry in self._roster.processes if entry["role"] == "worker"]
+        elif member.entry is None:
+            return None, None
+        beats = (self._beats.get(name) for name in names)
+        alive = [
+            beat.growth
+            for beat in beats
+            if beat and beat.growth and now - beat.at <= BEATS_MISSED * beat.growth.interval_seconds
+        ]
+        if not alive:
+            return None, None
+        return sum(growth.in_per_second for growth in alive), sum(growth.out_per_second for growth in alive)
 
     def _row(
         self, member: Member, processes: Mapping[int, ProcessStat], zombies: Mapping[int, list[int]], now: float
     ) -> ProcessRow:
         entry = member.entry or {}
         counters = entry.get("counters") or {}
-        beat = self._beats.get(member.name) if member.entry else None
-        if beat is not None and now - beat.at > RATE_KEPT_SECONDS:
-            beat = None
+        in_per_second, out_per_second = self._rates(member, now)
         process = None if member.pid is None else processes.get(member.pid)
         cpu_percent = wait_percent = None
         stat = ""
         if process is not None:
             stat = stat_string(process, procfs.locked_bytes(process.pid))
-            look = _Look(time.monotonic(), process.start_ticks, process.cpu_ticks, procfs.schedstats(process.pid))
+            look = Look(time.monotonic(), process.start_ticks, process.cpu_ticks, procfs.schedstats(process.pid))
             before = self._looks.get(process.pid)
             if before is not None:
                 cpu_percent, wait_percent = percentages(before, look)
@@ -275,13 +221,13 @@ class Sampler:
             sessions=counters.get("sessions"),
             messages_in=counters.get("messages_in"),
             messages_out=counters.get("messages_out"),
-            in_per_second=beat.in_per_second if beat else None,
-            out_per_second=beat.out_per_second if beat else None,
+            in_per_second=in_per_second,
+            out_per_second=out_per_second,
             restarts=entry.get("restarts"),
             uptime_seconds=procfs.age_seconds(process) if process else None,
             state=str(entry.get("state", "ready")),
             depth=member.depth,
-            stale=member.role != "other" and not self._roster.fresh,
+            stale=member.role != OTHER and not self._roster.fresh,
         )
 
     def _pss_bytes(self, pid: int, now: float) -> int | None:

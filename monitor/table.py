@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from rich.cells import cell_len
 
+from broker.durations import duration
 from monitor.snapshot import ProcessRow
 
 UNKNOWN: Final = "-"
@@ -47,17 +48,6 @@ def _scaled(count: float, base: int, units: Sequence[str]) -> str:
 def human_percent(percent: float) -> str:
     """One decimal below 100, none above; of one CPU core, so several threads can exceed 100."""
     return f"{percent:.1f}" if percent < 99.95 else f"{percent:.0f}"
-
-
-def human_duration(seconds: float) -> str:
-    """The two largest units: `8s`, `3m05s`, `2h07m`, `5d03h`."""
-    whole = int(seconds)
-    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
-    if days:
-        return f"{days}d{hours % 24:02}h"
-    if hours:
-        return f"{hours}h{minutes % 60:02}m"
-    return f"{minutes}m{whole % 60:02}s" if minutes else f"{whole}s"
 
 
 def _whole(number: float) -> str:
@@ -102,7 +92,7 @@ COLUMNS: Final = (
     Column("in_per_second", "IN/s", "right", 10, human_count, supervised=True),
     Column("out_per_second", "OUT/s", "right", 11, human_count, supervised=True),
     Column("restarts", "RESTARTS", "right", 14, _whole, supervised=True),
-    Column("uptime_seconds", "UPTIME", "right", 13, human_duration),
+    Column("uptime_seconds", "UPTIME", "right", 13, duration),
 )
 """Every column, in the order in which they are shown; docs/processes.md says what each means."""
 
