@@ -1,7 +1,7 @@
 """One child spec and its present incarnation, as the supervisor sees it: what it was given, what it says, how it ended.
 
-Spawns with the `fork` context (by name: with any other the PPID would not be the supervisor's), gives each incarnation a
-fresh Pipe, a fresh report Queue and a place for its stack, and learns of its death from a pidfd.
+Spawns with the `fork` context (by name: with any other the PPID would not be the supervisor's), gives each incarnation
+a fresh Pipe, a fresh report Queue and a place for its stack, and learns of its death from a pidfd.
 """
 
 from __future__ import annotations

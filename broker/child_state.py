@@ -1,4 +1,4 @@
-"""The life of a child as a table; an event that the table does not have for a state is a bug, found as a failed look-up.
+"""The life of a child as a table; an event that the table does not have for a state is a bug: a failed look-up.
 
 Theory of operation. A child spec is a name that lives on; its incarnations come and go. `waiting` is the time between
 two of them (a back-off, at least one turn of the loop). Every way out of a life leads through `died` or `exited`, which

@@ -64,8 +64,11 @@ def _dispatch(argv: list[str]) -> int:
         return 2
     module = importlib.import_module(f"broker.commands.{name}")
     parser = argparse.ArgumentParser(
-        prog=f"broker {name}", description=module.__doc__, epilog=EXIT_STATUS_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+        prog=f"broker {name}",
+        description=module.__doc__,
+        epilog=EXIT_STATUS_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     module.add_arguments(parser)
     result: int = module.run(parser.parse_args(argv[1:]))

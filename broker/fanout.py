@@ -115,11 +115,7 @@ class Fanout(Generic[Target]):
             if gathered or muted:
                 aside = gathered.keys()
                 yield (
-                    [
-                        target
-                        for session, target in members.items()
-                        if session not in aside and session not in muted
-                    ],
+                    [target for session, target in members.items() if session not in aside and session not in muted],
                     data,
                 )
             else:
@@ -167,9 +163,7 @@ def _ended(span: tuple[int, int, int], group: int, sequence: int) -> tuple[int, 
     return (group, span[1], sequence) if span[0] == group and span[2] == maxsize else span
 
 
-def _stream_bytes(
-    session: int, stream: _Gathered, log: dict[int, list[tuple[int, bytes, int]]], muted: bool
-) -> bytes:
+def _stream_bytes(session: int, stream: _Gathered, log: dict[int, list[tuple[int, bytes, int]]], muted: bool) -> bytes:
     """The bytes of one gathered session, in the order of the operations."""
     if muted:
         return b"".join([data for _, data in stream.own])
@@ -179,8 +173,6 @@ def _stream_bytes(
         return b"".join([data for at, data, excepted in entries if excepted != session and start <= at < end])
     pieces = list(stream.own)
     for group, start, end in stream.spans:
-        pieces += [
-            (at, data) for at, data, excepted in log.get(group, ()) if excepted != session and start <= at < end
-        ]
+        pieces += [(at, data) for at, data, excepted in log.get(group, ()) if excepted != session and start <= at < end]
     pieces.sort(key=lambda piece: piece[0])
     return b"".join([data for _, data in pieces])

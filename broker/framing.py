@@ -17,7 +17,7 @@ _LENGTH: Final = struct.Struct("<I")
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
 
 
-def encode(message: object) -> bytes:
+def encode(message: Any) -> bytes:
     """One frame; LocalProtocolError if the message is larger than MAX_FRAME_BYTES."""
     body = marshal.dumps(message)
     if len(body) > MAX_FRAME_BYTES:

@@ -73,7 +73,6 @@ class Loop:
         self._running = True
         while self._running:
             self._wake_up()
-        self._epoll.close()
 
     def _wake_up(self) -> None:
         try:

@@ -1,12 +1,13 @@
 """The supervisor: spawns the children, hears of their deaths, replaces them, and keeps what must outlive them.
 
 Owns the child specs, the listening sockets, custody of the clients' sockets, the event log and the control socket.
-Single-threaded, so that it may fork at any time; never blocks; never reads or writes one byte of a client; knows no chat.
+Single-threaded, so that it may fork at any time; never blocks; never reads or writes one byte of a client; knows
+no chat.
 
 Theory of operation. Children are started role by role, each role when the one before is ready, and stopped in reverse.
-All that happens comes through the loop: reports on a child's Queue, messages on its control Pipe, its death on its pidfd,
-signals on the wake-up descriptor, requests on the control socket. A router and each worker are joined by a Pipe of
-their own, which the supervisor makes anew whenever either of them is: it keeps neither end.
+All that happens comes through the loop: reports on a child's Queue, messages on its control Pipe, its death on its
+pidfd, signals on the wake-up descriptor, requests on the control socket. A router and each worker are joined by a Pipe
+of their own, which the supervisor makes anew whenever either of them is: it keeps neither end.
 """
 
 from __future__ import annotations
@@ -298,9 +299,7 @@ class Supervisor:
         )
 
     def _available_workers(self) -> list[int]:
-        return [
-            child.spec.index for child in self._of_role("worker") if child.state in (State.STARTING, State.READY)
-        ]
+        return [child.spec.index for child in self._of_role("worker") if child.state in (State.STARTING, State.READY)]
 
     def _tell_acceptors(self, message: tuple[Any, ...]) -> None:
         for child in self._of_role("acceptor"):

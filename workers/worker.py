@@ -1,17 +1,18 @@
 """The worker process: reads clients' sockets, forwards whole lines to the router, fans the router's bytes out.
 
-Owns its sessions' sockets. Knows sessions, groups and bytes; knows no chat and decides nothing: which session is in which
-group, what anybody gets and when a session ends are the router's operations. What it does decide is when to read:
+Owns its sessions' sockets. Knows sessions, groups and bytes; knows no chat and decides nothing: which session is in
+which group, what anybody gets and when a session ends are the router's operations. What it does decide is when to read:
 pacing, fairness and the bound on unacknowledged input are all *not reading*, so nothing is ever dropped and a flooding
 sender waits in its own `send`.
 
-The way of input: an edge of epoll marks a session readable; a peek finds whole lines; one frame a wake-up carries all of
-them to the router; its acknowledgement lets them be consumed from the kernel, and the session is looked at again.
+The way of input: an edge of epoll marks a session readable; a peek finds whole lines; one frame a wake-up carries all
+of them to the router; its acknowledgement lets them be consumed from the kernel, and the session is looked at again.
 The way of output: all batches that have arrived are merged (`broker.fanout`), and each member gets one `send()`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import time
@@ -138,16 +139,11 @@ class WorkerProcess(ChildProcess):
             if not self.addresses[session.address][1]:
                 del self.addresses[session.address]
         self.loop.unregister(session.socket.fileno())
-        try:
+        with contextlib.suppress(OSError):
             # Unread input would turn the close into a reset, and the peer might lose our last words.
-            while session.socket.recv_into(self._scratch, 0, socket.MSG_TRUNC) == len(self._scratch):
-                pass
-        except OSError:
-            pass
-        try:
+            session.socket.recv_into(self._scratch, 0, socket.MSG_TRUNC)
+        with contextlib.suppress(OSError):
             session.socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         session.socket.close()
         self._closed.append(session.number)
 
@@ -268,9 +264,7 @@ class WorkerProcess(ChildProcess):
                 left = length
                 try:
                     while left > 0:
-                        left -= session.socket.recv_into(
-                            self._scratch, min(left, len(self._scratch)), socket.MSG_TRUNC
-                        )
+                        left -= session.socket.recv_into(self._scratch, min(left, len(self._scratch)), socket.MSG_TRUNC)
                 except OSError:
                     self._end(session, "reset")
                     continue

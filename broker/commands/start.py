@@ -96,9 +96,10 @@ def _check_limits(settings: Settings) -> None:
     limit = raise_descriptor_limit()
     wanted = settings.max_connections + _DESCRIPTORS_BESIDE_CLIENTS
     if limit < wanted:
+        most = max(0, limit - _DESCRIPTORS_BESIDE_CLIENTS)
         raise ConfigError(
-            f"max_connections {settings.max_connections} needs {wanted} open descriptors, but the hard limit is {limit}; "
-            f"raise it (ulimit -Hn) or set --max-connections to at most {max(0, limit - _DESCRIPTORS_BESIDE_CLIENTS)}"
+            f"max_connections {settings.max_connections} needs {wanted} open descriptors, but the hard limit is "
+            f"{limit}; raise it (ulimit -Hn) or set --max-connections to at most {most}"
         )
     lowest = lowest_nice_allowed()
     for role, nice in settings.nice.items():
