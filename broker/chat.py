@@ -15,6 +15,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
+from math import ceil
 from typing import Final
 
 from broker.errors import ConfigError, LocalProtocolError
@@ -125,7 +126,7 @@ class Chat:
             if deadline > now:
                 return
             session = self._sessions[number]
-            self.end(session, self._rendered(session, NameTimedOut(self.config.name_timeout_seconds)))
+            self.end(session, self._rendered(session, NameTimedOut(ceil(self.config.name_timeout_seconds))))
 
     def next_deadline(self) -> float | None:
         """When `tick` will next have something to do; None if nobody is without a name."""

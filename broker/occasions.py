@@ -53,7 +53,7 @@ class Whispered(NamedTuple):
 class NameTimedOut(NamedTuple):
     """No name came in time; the session is closed."""
 
-    seconds: float
+    seconds: int
 
 
 class Kicked(NamedTuple):

@@ -45,7 +45,7 @@ NAME_SYMBOL: Final = Phrase(
 )
 NAME_FIRST: Final = Phrase("先告诉我你的名字吧。", "Your name first, please.")
 NAME_TIMED_OUT: Final = Phrase(
-    "{seconds:g} 秒内没有等到名字，连接关闭了。", "No name within {seconds:g} seconds; closing the connection."
+    "{seconds} 秒内没有等到名字，连接关闭了。", "No name within {seconds} seconds; closing the connection."
 )
 NAME_CHANGED: Final = Phrase("好，你现在叫 {name}。", "You are now known as {name}.")
 NAME_UNCHANGED: Final = Phrase("你本来就叫 {name}。", "{name} is your name already.")
@@ -134,8 +134,10 @@ SLASH_HELP: Final = Phrase("说一句以斜线开头的话", "say something that
 
 # From the acceptor, to somebody who is turned away.
 SERVER_FULL: Final = Phrase(
-    "* 聊天室满了 (最多 {limit} 个连接)，请稍后再来。", "* The chat is full ({limit} connections); please try again later."
+    "* 聊天室满了 (最多 {limit} 个连接)，请稍后再来。",
+    "* The chat is full ({limit} connections); please try again later.",
 )
 ADDRESS_FULL: Final = Phrase(
-    "* 你的地址已经有 {limit} 个连接，不能再多了。", "* There are {limit} connections from your address already, the most that is allowed."
+    "* 你的地址已经有 {limit} 个连接，不能再多了。",
+    "* There are {limit} connections from your address already, the most that is allowed.",
 )
