@@ -146,6 +146,12 @@ def parse_nice_limit(limits: bytes) -> int:
     return 0
 
 
+def parse_idle_ticks(stat: bytes) -> dict[int, int]:
+    """`/proc/stat`: each CPU's idle and iowait time in 1/TICKS_PER_SECOND s since boot."""
+    lines = (line.split() for line in stat.split(b"\n") if line.startswith(b"cpu"))
+    return {int(words[0][3:]): int(words[4]) + int(words[5]) for words in lines if words[0] != b"cpu"}
+
+
 def read(path: str) -> bytes | None:
     """A whole file; None if it is not there (any more), or not for us to read."""
     try:
@@ -236,6 +242,11 @@ def cgroup(pid: int) -> dict[str, str] | None:
     """The process's cgroups, controller to path."""
     data = read(f"/proc/{pid}/cgroup")
     return parse_cgroup(data) if data else None
+
+
+def idle_ticks() -> dict[int, int]:
+    """How long each CPU has been idle, in 1/TICKS_PER_SECOND s."""
+    return parse_idle_ticks(read("/proc/stat") or b"")
 
 
 def cmdline(pid: int) -> list[str] | None:

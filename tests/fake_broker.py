@@ -22,7 +22,8 @@ from typing import Any
 
 import setproctitle
 
-from broker.state_dir import PidLock
+from broker.linux import die_with_parent
+from broker.state_dir import CONTROL_SOCKET, PidLock, clear_stale_socket
 from monitor import procfs
 
 IN_PER_BEAT = 50
@@ -92,17 +93,14 @@ def state_of(pid: int) -> str | None:
 
 
 def _child(name: str, ready: int) -> None:
+    die_with_parent(os.getppid())
     setproctitle.setproctitle(f"broker: {name}")
     if name == THREADED:
         for _ in range(2):
             threading.Thread(target=threading.Event().wait, daemon=True).start()
-    helper = 0
-    if name == "worker-0":
-        helper = os.fork()
-        if helper == 0:
-            setproctitle.setproctitle(HELPER)
-            os.write(ready, b"%d\n" % os.getpid())
-            signal.pause()
+    if name == "worker-0" and os.fork() == 0:
+        die_with_parent(os.getppid())
+        setproctitle.setproctitle(HELPER)
     os.write(ready, b"%d\n" % os.getpid())
     while True:
         signal.pause()
@@ -194,20 +192,23 @@ class _Supervisor:
 
     def serve(self) -> None:
         listener = socket.socket(socket.AF_UNIX)
-        listener.bind(str(self.state_dir / "control.sock"))
+        clear_stale_socket(self.state_dir / CONTROL_SOCKET)
+        listener.bind(str(self.state_dir / CONTROL_SOCKET))
         listener.listen()
         print(json.dumps({**self.pids, HELPER: self.helper}), flush=True)
+        connections: dict[int, socket.socket] = {}
         selector = selectors.DefaultSelector()
         selector.register(listener, selectors.EVENT_READ, None)
         while True:
             for key, _ in selector.select():
                 if key.data is None:
                     connection, _ = listener.accept()
-                    selector.register(connection, selectors.EVENT_READ, connection.makefile("rwb"))
+                    connections[connection.fileno()] = connection
+                    selector.register(connection.fileno(), selectors.EVENT_READ, connection.makefile("rwb"))
                 elif not self.serve_line(key.data):
                     selector.unregister(key.fileobj)
                     key.data.close()
-                    socket.close(key.fd)
+                    connections.pop(key.fd).close()
 
     def serve_line(self, stream: Any) -> bool:
         # The lines of one client come in whole: peek() has all that select() told of.
