@@ -33,7 +33,18 @@ from broker.messages import (
     Operation,
 )
 from broker.names import Name, NameFault, parse_name, parse_room_name
-from broker.occasions import Closing, Joined, Kicked, Left, NameTimedOut, Occasion, Renamed, RoomOccasion, WorkerRetired
+from broker.occasions import (
+    Closing,
+    FellBehind,
+    Joined,
+    Kicked,
+    Left,
+    NameTimedOut,
+    Occasion,
+    Renamed,
+    RoomOccasion,
+    WorkerRetired,
+)
 from broker.phrases import LANGUAGES
 from broker.protocols import PROTOCOLS
 from broker.rooms import Room
@@ -282,9 +293,10 @@ class Chat:
             PROTOCOLS[session.format.protocol].overlong(self, session)
 
     def _ended(self, now: float, worker: int, event: Event) -> None:
-        session = self._session_of(worker, event[1])
-        if session is not None:
-            self.end(session)
+        _, number, cause = event
+        session = self._session_of(worker, number)
+        if session is not None:  # only one who is too slow, rather than away, has a use for last words
+            self.end(session, self._rendered(session, FellBehind()) if cause == "slow" else b"")
 
     def _session_of(self, worker: int, number: int) -> Session | None:
         session = self._sessions.get(number)

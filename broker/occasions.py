@@ -62,6 +62,10 @@ class Kicked(NamedTuple):
     reason: str
 
 
+class FellBehind(NamedTuple):
+    """The person did not read what was sent; the session is closed, and what was left unread is lost."""
+
+
 class WorkerRetired(NamedTuple):
     """The process that serves the connection goes away; another one will serve the next."""
 
@@ -71,5 +75,5 @@ class Closing(NamedTuple):
 
 
 RoomOccasion: TypeAlias = Joined | Left | Said | Acted | Renamed
-PersonalOccasion: TypeAlias = Whispered | NameTimedOut | Kicked | WorkerRetired | Closing
+PersonalOccasion: TypeAlias = Whispered | NameTimedOut | Kicked | FellBehind | WorkerRetired | Closing
 Occasion: TypeAlias = RoomOccasion | PersonalOccasion

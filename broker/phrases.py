@@ -100,6 +100,9 @@ LINE_TOO_LONG: Final = Phrase(
 GOODBYE: Final = Phrase("再见！", "Goodbye!")
 KICKED: Final = Phrase("你被请出了聊天室。", "You were removed from the chat.")
 KICKED_BECAUSE: Final = Phrase("你被请出了聊天室：{reason}", "You were removed from the chat: {reason}")
+FELL_BEHIND: Final = Phrase(
+    "你那边太久没有接收消息，连接关闭了。", "You did not read for too long; closing the connection."
+)
 WORKER_RETIRED: Final = Phrase(
     "服务器正在调整，请重新连接。", "The broker is rearranging itself; please connect again."
 )

@@ -99,6 +99,18 @@ def test_every_end_is_answered(stage: Stage) -> None:
     assert stage.chat.next_deadline() is None
 
 
+@pytest.mark.parametrize(
+    ("cause", "last_words"),
+    [("eof", ""), ("reset", ""), ("slow", "* You did not read for too long; closing the connection.\n")],
+)
+def test_last_words_for_those_who_can_still_read_them(stage: Stage, cause: str, last_words: str) -> None:
+    eve, bob = stage.join("eve", language="en"), stage.join("bob")
+    stage.hang_up(eve, cause)
+    assert stage.read(eve) == last_words
+    assert eve.closed
+    assert stage.read(bob) == "eve 退出了聊天室\n"
+
+
 def test_lines_before_the_end_are_heard_before_it(stage: Stage) -> None:
     bob = stage.join("bob", 1)
     events: list[Event] = [(ATTACHED, 9, 0, "x"), (LINES, 9, 0, b"ann\nhi\n"), (ENDED, 9, "eof")]

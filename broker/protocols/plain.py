@@ -19,6 +19,7 @@ from broker.names import SYMBOLS_ANYWHERE, SYMBOLS_FIRST, Name, NameFault, parse
 from broker.occasions import (
     Acted,
     Closing,
+    FellBehind,
     Joined,
     Kicked,
     Left,
@@ -80,6 +81,7 @@ _OCCASIONS: Final[dict[type[Occasion], tuple[str, Phrase]]] = {
     Whispered: ("", phrases.WHISPERED),
     NameTimedOut: ("\n* ", phrases.NAME_TIMED_OUT),  # the prompt has left the cursor in mid-line
     Kicked: ("* ", phrases.KICKED_BECAUSE),
+    FellBehind: ("* ", phrases.FELL_BEHIND),
     WorkerRetired: ("* ", phrases.WORKER_RETIRED),
     Closing: ("* ", phrases.CLOSING),
 }
