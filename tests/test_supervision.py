@@ -1,0 +1,310 @@
+"""Supervision with real processes: kill, stop, starve, loop; each is noticed, explained and repaired."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.running import Broker, is_gone, running_broker, state_of, wait_until
+
+WATCHDOG = ("--heartbeat-seconds", "0.2", "--hang-seconds", "1")
+
+
+def descriptors(pid: int) -> list[str]:
+    """What the open descriptors of a process are."""
+    return [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
+
+
+def test_the_family(broker: Broker) -> None:
+    pids = broker.pids()
+    assert list(pids) == ["supervisor", "router", "worker-0", "worker-1", "acceptor-0"]
+    assert pids["supervisor"] == broker.pid
+    for name, pid in pids.items():
+        if name == "supervisor":
+            continue
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        assert int(fields[1]) == broker.pid, "the PPID is the supervisor's"
+        assert os.getsid(pid) == os.getsid(broker.pid), "one session, or autogroup would make nice a placebo"
+        assert Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode() == f"broker: {name}"
+
+
+def test_no_child_holds_what_is_not_its_own(broker: Broker) -> None:
+    clients = [broker.client(f"p{number}") for number in range(10)]
+    sockets = {name: len([d for d in descriptors(pid) if d.startswith("socket:")]) for name, pid in broker.pids().items()}
+    # worker: control pipe, link to the router, its clients; router: control pipe, a link a worker; acceptor: control
+    # pipe, one listener. A duplicate more would hide the end of a Pipe or of a connection.
+    assert sockets["router"] == 3
+    assert sockets["acceptor-0"] == 2
+    assert sockets["worker-0"] + sockets["worker-1"] == 2 * 2 + len(clients)
+
+
+@pytest.mark.parametrize("name", ["worker-0", "router", "acceptor-0"])
+def test_a_killed_child_is_replaced_and_explained(broker: Broker, name: str) -> None:
+    old = broker.pids()[name]
+    os.kill(old, signal.SIGKILL)
+    new = broker.wait_ready(name, old)
+    assert new["restarts"] == 1
+    assert new["incarnation"] == 2
+    assert is_gone(old)
+    assert state_of(old) is None, "reaped, not left as a zombie"
+    (death,) = broker.events("died", name)
+    assert (death["signal"], death["pid"]) == ("SIGKILL", old)
+    ann, bob = broker.client("ann"), broker.client("bob")
+    bob.send("again")
+    assert ann.lines(2) == ["bob 进入了聊天室", "bob说: again"]
+
+
+def test_the_clients_of_other_workers_chat_on_and_the_names_are_free(broker: Broker) -> None:
+    clients = [broker.client(f"p{number}") for number in range(4)]
+    victim = broker.pids()["worker-0"]
+    os.kill(victim, signal.SIGKILL)
+    broker.wait_ready("worker-0", victim)
+    survivors = [client for client in clients if "退出了聊天室" in _until_silent(client)]
+    assert len(survivors) == 2
+    newcomers = [broker.client(f"p{number}") for number, client in enumerate(clients) if client not in survivors]
+    newcomers[0].expect("p")  # the second one's arrival
+    survivors[0].send("still here")
+    assert survivors[1].expect("说: still here")
+
+
+def _until_silent(client: object) -> str:
+    """What a client has received once its connection has ended or everybody has been told."""
+    from tests.running import Client
+
+    assert isinstance(client, Client)
+    try:
+        while client.received.count("退出了聊天室".encode()) < 2:
+            client._read("waiting for two to leave")
+    except AssertionError:
+        assert client.closed
+        return ""
+    text = client.received.decode()
+    client.received = b""
+    return text
+
+
+def test_the_dead_routers_clients_are_disconnected_and_their_names_free(broker: Broker) -> None:
+    ann = broker.client("ann")
+    old = broker.pids()["router"]
+    os.kill(old, signal.SIGKILL)
+    ann.rest()
+    broker.wait_ready("router", old)
+    assert broker.client("ann")
+    wait_until(lambda: broker.ask("status")["sessions"] == 1, "custody holds the new one only")
+
+
+def test_many_deaths_leak_no_descriptor(tmp_path: Path) -> None:
+    with running_broker(tmp_path / "state", "--restart-intensity", "100") as broker:
+        for name in ("worker-0", "router", "acceptor-0"):
+            before = len(descriptors(broker.pid))
+            for _ in range(4):
+                old = broker.pids()[name]
+                os.kill(old, signal.SIGKILL)
+                broker.wait_ready(name, old)
+            wait_until(lambda: len(descriptors(broker.pid)) <= before, f"the descriptors of {name} are closed")  # noqa: B023
+        assert broker.client("ann")
+
+
+def test_all_children_killed_at_once(broker: Broker) -> None:
+    old = broker.pids()
+    for name, pid in old.items():
+        if name != "supervisor":
+            os.kill(pid, signal.SIGKILL)
+    for name, pid in old.items():
+        if name != "supervisor":
+            broker.wait_ready(name, pid)
+    ann, bob = broker.client("ann"), broker.client("bob")
+    bob.send("hi")
+    assert ann.lines(2)[1] == "bob说: hi"
+
+
+def test_a_killed_supervisor_leaves_no_process(broker: Broker) -> None:
+    pids = broker.pids()
+    broker.client("ann")
+    os.kill(pids["worker-1"], signal.SIGSTOP)  # not even a stopped one
+    assert broker.process is not None
+    broker.process.kill()
+    broker.process.wait()
+    wait_until(lambda: all(map(is_gone, pids.values())), "no process is left", 2.0)
+    # And what it left behind does not block the next one.
+    with running_broker(broker.state_dir) as successor:
+        assert successor.client("ann")
+
+
+def test_a_crash_loop_ends_the_broker_with_the_reason(tmp_path: Path) -> None:
+    with running_broker(tmp_path / "state", "--restart-intensity", "3", "--restart-period-seconds", "60") as broker:
+        for _ in range(4):
+            old = broker.pids()["worker-0"]
+            os.kill(old, signal.SIGKILL)
+            if len(broker.events("died", "worker-0")) == 3:
+                break
+            wait_until(
+                lambda: broker.process is None or broker.process.poll() is not None
+                or broker.pids().get("worker-0") not in (None, old),  # noqa: B023
+                "worker-0 is replaced",
+            )  # fmt: skip
+        pids = broker.pids()
+        os.kill(pids["worker-0"], signal.SIGKILL)
+        assert broker.process is not None
+        assert broker.process.wait(20) == 1
+        stderr = (tmp_path / "stderr").read_text()
+        assert "worker-0 died more than 3 times within 60 s" in stderr
+        assert "Traceback" not in stderr
+        assert all(map(is_gone, pids.values()))
+        assert sorted(path.name for path in broker.state_dir.iterdir()) == ["events.jsonl"]
+
+
+def test_a_stopped_child_is_noticed_explained_and_replaced(tmp_path: Path) -> None:
+    with running_broker(tmp_path / "state", *WATCHDOG) as broker:
+        old = broker.pids()["worker-0"]
+        os.kill(old, signal.SIGSTOP)
+        broker.wait_ready("worker-0", old)
+        (hung,) = broker.events("hung", "worker-0")
+        assert hung["verdict"] == "stopped"
+        (death,) = broker.events("died", "worker-0")
+        assert death["signal"] == "SIGKILL"
+        assert "stopped" in death["text"]
+
+
+def test_a_stopped_router_does_not_stop_the_broker(tmp_path: Path) -> None:
+    with running_broker(tmp_path / "state", *WATCHDOG) as broker:
+        old = broker.pids()["router"]
+        os.kill(old, signal.SIGSTOP)
+        assert broker.ask("status")["state"] == "running"
+        broker.wait_ready("router", old)
+        assert broker.client("ann")
+
+
+def test_a_looping_child_is_replaced_and_its_stack_is_logged(tmp_path: Path) -> None:
+    """The worker is made to loop by a signal handler that never returns: SIGUSR2, installed for this test only."""
+    with running_broker(tmp_path / "state", *WATCHDOG, environment={"PYTHONPATH": _looping_site(tmp_path)}) as broker:
+        old = broker.pids()["worker-0"]
+        os.kill(old, signal.SIGUSR2)
+        broker.wait_ready("worker-0", old)
+        (hung,) = broker.events("hung", "worker-0")
+        assert hung["verdict"] == "looping"
+        assert "never_return" in hung["stack"]
+        assert "never_return" in broker.run("events").stdout
+
+
+def _looping_site(tmp_path: Path) -> str:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        "import signal\n"
+        "def never_return(number, frame):\n"
+        "    while True: pass\n"
+        "signal.signal(signal.SIGUSR2, never_return)\n"
+    )
+    return str(folder)
+
+
+def test_a_starved_child_is_left_alone(tmp_path: Path) -> None:
+    """On one CPU with busy rivals, the worker at nice 19 hardly runs: slow, and not ill."""
+    with running_broker(tmp_path / "state", *WATCHDOG, "--nice", "worker=19") as broker:
+        pids = broker.pids()
+        os.sched_setaffinity(pids["worker-0"], {0})
+        hogs = [
+            subprocess.Popen([sys.executable, "-c", "import os\nos.sched_setaffinity(0, {0})\nwhile True: pass"])
+            for _ in range(3)
+        ]
+        try:
+            beats = wait_until(lambda: broker.processes()["worker-0"]["beat_age_seconds"], "it beats")
+            assert beats >= 0
+            wait_until(lambda: len(broker.events("hung", "worker-0")) or _cpu_seconds(hogs[0].pid) > 1.5, "hogs run")
+            assert broker.pids()["worker-0"] == pids["worker-0"]
+            for event in broker.events("hung", "worker-0"):
+                assert event["verdict"] == "starved of CPU"
+        finally:
+            for hog in hogs:
+                hog.kill()
+                hog.wait()
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_stopped_supervisor_does_not_blame_its_children(tmp_path: Path) -> None:
+    with running_broker(tmp_path / "state", *WATCHDOG) as broker:
+        pids = broker.pids()
+        ann, bob = broker.client("ann"), broker.client("bob")
+        ann.line()
+        os.kill(broker.pid, signal.SIGSTOP)
+        for turn in range(20):  # the chat goes on without it
+            bob.send(f"{turn} " + "x" * 1000)
+            assert ann.line().startswith(f"bob说: {turn} ")
+        subprocess.run(["sleep", "1.5"], check=True)  # longer than the watchdog's patience
+        os.kill(broker.pid, signal.SIGCONT)
+        bob.send("back")
+        assert ann.line() == "bob说: back"
+        assert broker.pids() == pids
+        assert not broker.events("hung")
+
+
+def test_scale_up_and_down(broker: Broker) -> None:
+    assert broker.run("scale", "4").stdout == "workers: 2 → 4\n"
+    for name in ("worker-2", "worker-3"):
+        broker.wait_ready(name)
+    clients = [broker.client(f"p{number}") for number in range(8)]
+    wait_until(
+        lambda: all(p["counters"]["sessions"] == 2 for n, p in broker.processes().items() if n.startswith("worker")),
+        "two sessions on each worker",
+    )
+    assert broker.run("scale", "1").returncode == 0
+    wait_until(lambda: set(broker.processes()) == {"supervisor", "router", "worker-0", "acceptor-0"}, "three are gone")
+    told = [client for client in clients if _was_told_to_reconnect(client)]
+    assert len(told) == 6
+    assert broker.ask("status")["sessions"] == 2
+    result = broker.run("scale", "0")
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+
+
+def _was_told_to_reconnect(client: object) -> bool:
+    from tests.running import Client
+
+    assert isinstance(client, Client)
+    client.socket.settimeout(0.5)
+    try:
+        while True:
+            client._read("waiting for the end")
+    except AssertionError:
+        return client.closed and "* " in client.received.decode()
+
+
+def test_nice_by_role_and_remembered(tmp_path: Path) -> None:
+    with running_broker(tmp_path / "state", "--nice", "worker=7") as broker:
+        old = broker.pids()["worker-0"]
+        assert os.getpriority(os.PRIO_PROCESS, old) == 7
+        assert os.getpriority(os.PRIO_PROCESS, broker.pids()["router"]) == os.getpriority(os.PRIO_PROCESS, broker.pid)
+        broker.ask("nice", changes=[{"name": "worker-0", "old": 7, "new": 12}])
+        os.kill(old, signal.SIGKILL)
+        new = broker.wait_ready("worker-0", old)
+        assert os.getpriority(os.PRIO_PROCESS, new["pid"]) == 12
+        assert broker.processes()["worker-1"]["nice"] == 7
+
+
+def test_events_in_text_json_and_followed(broker: Broker) -> None:
+    text = broker.run("events").stdout
+    assert "router is ready" in text
+    events = [json.loads(line) for line in broker.run("events", "--json").stdout.splitlines()]
+    assert [event["number"] for event in events] == list(range(1, len(events) + 1))
+    follower = subprocess.Popen(broker.command("events", "--follow", "--json"), stdout=subprocess.PIPE, text=True)
+    assert follower.stdout is not None
+    try:
+        for _ in events:
+            follower.stdout.readline()
+        os.kill(broker.pids()["worker-0"], signal.SIGTERM)
+        event = json.loads(follower.stdout.readline())
+        assert (event["kind"], event["signal"]) == ("died", "SIGTERM")
+    finally:
+        follower.kill()
+        follower.wait()
+        follower.stdout.close()
