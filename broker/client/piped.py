@@ -1,0 +1,148 @@
+"""The client between two pipes or files: lines in are said, what the broker tells comes out as it is.
+
+Used by the process of `broker chat` when its input or its output is no terminal, or one that can do nothing. The output
+is the broker's lines and nothing else, so that a program can read it; what this client itself has to say goes to
+standard error. At the end of the input the sending side is closed, and the rest is read until the broker has closed
+the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from typing import Final, TextIO
+
+from broker.client import sentences
+from broker.client.client import Client
+from broker.client.connection import ConnectError
+from broker.client.conversation import Conversation, Ending, Phase
+from broker.client.finding import Find
+from broker.client.lines import Line
+from broker.client.painter import Painter
+
+READ_BYTES: Final = 65_536
+
+
+class PipedChat:
+    """Somebody, or some program, that chats through standard input and output.
+
+    With a `painter` the output is painted for a terminal `width` cells wide. If `asks`, a name that is missing or
+    refused is asked for on standard error, and a line of the input is the answer, an empty one meaning `login_name`;
+    if not, a refused name is an error.
+    """
+
+    def __init__(
+        self, conversation: Conversation, find: Find, reconnect: bool, asks: bool, login_name: str,
+        painter: Painter | None, width: int,
+    ) -> None:  # fmt: skip
+        self._conversation = conversation
+        self._client = Client(conversation, find, reconnect, self._show, self._changed)
+        self._asks = asks
+        self._login_name = login_name
+        self._painter = painter
+        self._width = width
+        self._moved = asyncio.Event()
+        self._asked = False
+        self._failure = ""
+
+    async def run(self) -> None:
+        """Say all of the input, then read until the broker closes; BrokerError if not all of that could be done."""
+        await self._client.connect()
+        saying = asyncio.create_task(self._say_input())
+        try:
+            await self._client.run()
+        finally:
+            saying.cancel()
+            await asyncio.wait([saying])
+        if not saying.cancelled():
+            saying.result()
+        if not self._failure and self._client.broken and self._conversation.ending is Ending.LOST:
+            self._failure = "the connection broke before the broker had closed it"
+        if self._failure:
+            raise ConnectError(self._failure)
+
+    async def _say_input(self) -> None:
+        async for lines in _chunks_of_lines(sys.stdin.fileno()):
+            for line in lines:
+                await self._until_ready()
+                if self._conversation.phase is Phase.ASKING:
+                    self._client.give_name(line.strip() or self._login_name)
+                else:
+                    taken, shown = self._conversation.say(line)
+                    self._show(shown)
+                    if not taken:
+                        self._failure = shown[0].text
+            await self._client.send()
+        await self._until_ready()
+        self._client.finish()
+
+    async def _until_ready(self) -> None:
+        """Wait until a line of the input can be taken."""
+        while self._conversation.phase is not Phase.PRESENT and not self._may_answer:
+            self._moved.clear()
+            await self._moved.wait()
+
+    @property
+    def _may_answer(self) -> bool:
+        return self._asks and self._conversation.phase is Phase.ASKING
+
+    def _changed(self) -> None:
+        conversation = self._conversation
+        if self._may_answer != self._asked:
+            self._asked = self._may_answer
+            if self._asked:
+                _print(sys.stderr, f"{sentences.NAME_PROMPT.fill(conversation.language)}[{self._login_name}] ")
+        refused = conversation.refusal and conversation.phase in (Phase.ASKING, Phase.PRESENT)
+        if refused and not self._may_answer and not self._failure:
+            self._failure = conversation.refusal
+            self._client.leave()
+        self._moved.set()
+
+    def _show(self, lines: list[Line]) -> None:
+        clock = time.strftime("%H:%M")
+        told = []
+        for line in lines:
+            if self._painter is not None:
+                told.append(self._painter.paint(line, clock, self._width))
+            elif line.raw:
+                told.append(f"{line.raw}\n")
+            elif not line.mine:
+                _print(sys.stderr, f"broker: {line.text}\n")
+        _print(sys.stdout, "".join(told))
+
+
+def _print(file: TextIO, text: str) -> None:
+    """Write UTF-8, whatever the locale is: that is what the protocol speaks."""
+    file.buffer.write(text.encode(errors="replace"))
+    file.buffer.flush()
+
+
+async def _chunks_of_lines(fd: int) -> AsyncIterator[list[str]]:
+    """The lines of a file, a pipe or a terminal, as they come."""
+    rest = b""
+    while data := await _read(fd):
+        *lines, rest = (rest + data).split(b"\n")
+        yield [line.decode(errors="replace") for line in lines]
+    if rest:
+        yield [rest.decode(errors="replace")]
+
+
+async def _read(fd: int) -> bytes:
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    try:
+        loop.add_reader(fd, readable.set)
+    except PermissionError:  # a regular file: epoll refuses it, as it never makes anybody wait
+        await asyncio.sleep(0)
+    else:
+        try:
+            await readable.wait()
+        finally:
+            loop.remove_reader(fd)
+    try:
+        return os.read(fd, READ_BYTES)
+    except OSError:  # the terminal is gone
+        return b""
