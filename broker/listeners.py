@@ -22,6 +22,11 @@ from broker.urls import ListenerURL
 BACKLOG: Final = 4096
 """Connections that may wait for accept(); the kernel takes at most net.core.somaxconn (listen(2))."""
 
+RECEIVE_BUFFER_BYTES: Final = 256 * 1024
+"""Of each accepted connection (inherited, tcp(7)). Input stays in the kernel until it is acknowledged, and one unread
+byte keeps all of its segment's memory, 64 KiB and more over loopback. In the default buffer that leaves less room than
+one segment, the window closes (RFC 9293, 3.8.6.2.2), and the rest of a line never comes."""
+
 SOCKET_MODE: Final = 0o660
 """Of a socket file: who may write to it may connect (unix(7)). The state directory's 0700 keeps everybody else out."""
 
@@ -65,7 +70,7 @@ def open_listener(url: ListenerURL) -> Listener:
     try:
         return _open_local(url, url.path) if url.path is not None else _open_tcp(url)
     except OSError as error:
-        raise StartError(f"cannot listen on {url}: {_reason(url, error)}") from None
+        raise StartError(f"cannot listen on {url}: {explain(url, error)}") from None
 
 
 def open_all(urls: Iterable[ListenerURL]) -> list[Listener]:
@@ -106,6 +111,7 @@ def _listen_tcp(family: socket.AddressFamily, address: tuple[object, ...]) -> tu
         if family == socket.AF_INET6:
             # [::] and 0.0.0.0 can be listened on side by side, and an IPv4 peer has one spelling, not two.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         sock.bind(address)
         sock.listen(BACKLOG)
         port: int = sock.getsockname()[1]
@@ -132,12 +138,12 @@ def _identity(path: str) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _reason(url: ListenerURL, error: OSError) -> str:
-    """What a person can do about it."""
+def explain(url: ListenerURL, error: OSError) -> str:
+    """Why one cannot listen there, and what a person can do about it (bind(2), tcp(7), unix(7))."""
     if isinstance(error, socket.gaierror):
         return f"the host name {url.host} cannot be resolved ({error.strerror})"
     if url.path is not None:
-        return _reason_local(url.path, error)
+        return _explain_local(url.path, error)
     if error.errno == errno.EADDRINUSE:
         return f"port {url.port} is taken; stop who has it, or name another port (0: any that is free)"
     if error.errno == errno.EACCES:
@@ -147,13 +153,11 @@ def _reason(url: ListenerURL, error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _reason_local(path: str, error: OSError) -> str:
+def _explain_local(path: str, error: OSError) -> str:
     directory = os.path.dirname(path)
     match error.errno:
         case errno.ENOENT:
             return f"there is no directory {directory}"
-        case errno.ENOTDIR:
-            return f"{directory} is not a directory"
         case errno.EACCES | errno.EPERM:
             return f"no permission to make a socket in {directory}"
         case errno.EADDRINUSE:

@@ -144,22 +144,18 @@ class Directory:
 
     @property
     def allowed(self) -> str:
-        return f"a directory whose absolute name has at most {self.most_bytes} bytes of UTF-8 (its sockets' limit)"
+        return f"a directory whose absolute name is at most {self.most_bytes} bytes of text (sockets are made in it)"
 
     def from_strings(self, texts: Sequence[str], base: Path) -> Path:
         return self.from_toml(texts[-1], base)
 
     def from_toml(self, value: object, base: Path) -> Path:
-        if not isinstance(value, str) or not value or UNWANTED.search(value):
+        if not isinstance(value, str) or not value:
             raise _refusal(value, self.allowed)
-        path = base / _expanded(value)
-        try:
-            length = len(str(path).encode())
-        except UnicodeEncodeError:
-            raise _refusal(value, self.allowed) from None
-        if length > self.most_bytes:
-            raise _refusal(value, self.allowed)
-        return path
+        text = str(base / _expanded(value))
+        if not _is_text(text) or len(text.encode()) > self.most_bytes:
+            raise _refusal(text, self.allowed)
+        return Path("/" + text.lstrip("/"))  # pathlib keeps two slashes at the beginning; Linux sees one
 
     def to_toml(self, value: Path) -> str:
         return toml_string(str(value))
@@ -241,6 +237,11 @@ def toml_string(text: str) -> str:
     """A TOML basic string; what could disturb a terminal is escaped, so the text comes back whole."""
     # JSON escapes the same characters in the same way, but neither DEL nor the invisible ones above ASCII.
     return UNWANTED.sub(lambda match: f"\\U{ord(match[0]):08x}", json.dumps(text, ensure_ascii=False))
+
+
+def _is_text(text: str) -> bool:
+    """Whether it is valid Unicode without control characters: it will be logged, shown and sent as JSON."""
+    return UNWANTED.search(text) is None and text == text.encode(errors="replace").decode()
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -64,9 +64,8 @@ class Settings:
 class Resolved:
     """Settings, and where each came from.
 
-    `origins` has an entry `NAME` for each setting but one: priorities are given role by role, so there is an entry
-    `nice.ROLE` for each role that has one. An origin reads `default`, `file PATH`, `environment VARIABLE` or
-    `command line FLAG`.
+    `origins` has, by the setting's name, `default`, `file PATH`, `environment VARIABLE` or `command line FLAG`, and may
+    be printed as it is. Nice values are given role by role; where their origins differ, it reads `ROLE: ORIGIN, …`.
     """
 
     settings: Settings
@@ -108,7 +107,8 @@ class Setting:
         """Its default for people."""
         if isinstance(self.default, Computed):
             return self.default.text
-        return f"{self.default:g}" if isinstance(self.default, float) else str(self.default or 0)
+        text = f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
+        return f"0, {self.kind.zero}" if isinstance(self.kind, Number) and self.kind.zero and not self.default else text
 
     def default_value(self, environ: Mapping[str, str], earlier: Mapping[str, Any]) -> Any:
         """Its default here and now."""
@@ -157,12 +157,12 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "ROLE=N", "priority of a role's processes, -20 most favoured, 19 least", repeatable=True,
     ),
     Setting(
-        _GENERAL, "lang", Choice(("zh", "en")), "zh", "LANG",
+        _GENERAL, "lang", Choice(("zh", "en")), "zh", "zh|en",
         "language that the chat begins with; everybody may change their own with /lang",
     ),
     Setting(
         _GENERAL, "log_level", Choice(("debug", "info", "warning", "error")), "info", "LEVEL",
-        "the least important messages that are logged",
+        "the least important messages that are logged: debug, info, warning or error",
     ),
     Setting(
         _LIMITS, "max_connections", Whole(1, 1_000_000), 16384, "N",
@@ -249,10 +249,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def from_arguments(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Resolved:
     """Resolve what a parser with `add_arguments` has parsed; ConfigError as `resolve`."""
     command_line = {setting.name: getattr(arguments, setting.name) for setting in SETTINGS}
-    return resolve(command_line, environ, config_path(arguments, environ))
+    return resolve(command_line, environ, config_file(arguments, environ))
 
 
-def config_path(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Path | None:
+def config_file(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Path | None:
     """The file that `--config` or $BROKER_CONFIG names; None if neither does."""
     if arguments.config is not None:
         if not arguments.config:
@@ -277,16 +277,12 @@ def resolve(
     origins: dict[str, str] = {}
     for setting in SETTINGS:
         layers = list(_layers(setting, command_line, environ, document, config_path))
-        name = setting.name
-        if isinstance(setting.kind, NiceValues):
-            values[name] = {role: nice for _, layer in layers for role, nice in layer.items()}
-            origins |= {f"{name}.{role}": origin for origin, layer in layers for role in layer}
-        elif layers:
-            origins[name], values[name] = layers[-1]
-        else:
-            with _named(f"the default of {name}"):
-                values[name] = setting.default_value(environ, values)
-            origins[name] = "default"
+        if not layers:
+            with _named(f"the default of {setting.name}"):
+                layers = [("default", setting.default_value(environ, values))]
+        origins[setting.name], values[setting.name] = (
+            _merged(layers) if isinstance(setting.kind, NiceValues) else layers[-1]
+        )
     settings = Settings(**values)
     _check_together(settings, origins)
     return Resolved(settings, origins)
@@ -301,9 +297,9 @@ def _layers(
 ) -> Iterator[tuple[str, Any]]:
     """Origin and value wherever this setting is given, weakest first."""
     if config_path is not None and setting.name in document:
-        with _named(f"{config_path}: {setting.name}"):
+        with _named(f"{_shown(config_path)}: {setting.name}"):
             value = setting.kind.from_toml(document[setting.name], config_path.parent)
-        yield f"file {config_path}", value
+        yield f"file {_shown(config_path)}", value
     variable = environ.get(setting.variable)
     if variable:
         with _named(setting.variable):
@@ -316,13 +312,25 @@ def _layers(
         yield f"command line {setting.flag}", value
 
 
+def _merged(layers: Iterable[tuple[str, Mapping[str, int]]]) -> tuple[str, dict[str, int]]:
+    """Each role's value from the strongest layer that has the role."""
+    values: dict[str, int] = {}
+    origins: dict[str, str] = {}
+    for origin, layer in layers:
+        values |= layer
+        origins |= dict.fromkeys(layer, origin)
+    if len(set(origins.values())) > 1:
+        return ", ".join(f"{role}: {origin}" for role, origin in origins.items()), values
+    return next(iter(origins.values()), "default"), values
+
+
 @contextmanager
 def _named(where: str) -> Iterator[None]:
     """Say where the value came from that is found wrong inside."""
     try:
         yield
     except ConfigError as error:
-        raise ConfigError(f"{clean(where)}: {error}") from None
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def _absolute(name: str) -> Path:
@@ -334,9 +342,13 @@ def _absolute(name: str) -> Path:
         raise ConfigError(f"{name!r} is in a home directory that cannot be found; write it out") from None
 
 
+def _shown(path: Path) -> str:
+    return clean(os.fsencode(path).decode(errors="replace"))
+
+
 def _read(path: Path) -> dict[str, object]:
     """The document, with no keys but ours."""
-    shown = clean(str(path))
+    shown = _shown(path)
     try:
         document = tomllib.loads(path.read_bytes().decode())
     except OSError as error:
@@ -369,7 +381,7 @@ def _check_together(settings: Settings, origins: Mapping[str, str]) -> None:
     """What two settings must be to each other."""
 
     def told(name: str) -> str:
-        return f"{name} ({getattr(settings, name):g}, {clean(origins[name])})"
+        return f"{name} ({getattr(settings, name):g}, {origins[name]})"
 
     if settings.hang_seconds <= 2 * settings.heartbeat_seconds:
         raise ConfigError(f"{told('hang_seconds')} must be more than twice {told('heartbeat_seconds')}")

@@ -15,7 +15,7 @@ chat to the network.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from pathlib import PurePath, PurePosixPath
@@ -79,12 +79,8 @@ class ListenerURL:
         return f"{self.scheme}://{host}:{self.port}"
 
     def resolve(self, base: PurePath) -> ListenerURL:
-        """The same with a relative path taken from `base`; ConfigError if that makes it too long."""
-        if self.path is None:
-            return self
-        path = str(base / self.path)
-        _check_length(path)
-        return replace(self, path=path)
+        """The same with a relative path taken from `base`; ConfigError if the whole is not a valid path any more."""
+        return self if self.path is None else parse_listener_url(f"{self.scheme}:{base / self.path}")
 
 
 def parse_listener_url(text: str) -> ListenerURL:
@@ -134,17 +130,10 @@ def _parse_path(rest: str) -> str:
     if not rest:
         raise _BadURLError("it has no path")
     path = str(PurePosixPath("/" + rest.lstrip("/") if rest.startswith("/") else rest))
-    _check_length(path)
-    return path
-
-
-def _check_length(path: str) -> None:
     length = len(path.encode())
     if length > UNIX_PATH_BYTES:
-        raise ConfigError(
-            f"the path {_shortened(path)} is {length} bytes long, and a local socket's may have at most "
-            f"{UNIX_PATH_BYTES}; use a shorter one"
-        )
+        raise _BadURLError(f"its path is {length} bytes long, and a local socket's has at most {UNIX_PATH_BYTES}")
+    return path
 
 
 def _parse_authority(rest: str) -> tuple[str, int]:
