@@ -1,0 +1,284 @@
+"""The picture of `broker top`: a pure function from a view and a size to something that rich can print.
+
+From top to bottom: the header, the process table, the details of the selected process if asked for, the latest events,
+one line for questions and outcomes, and the keys. What does not fit goes, the least important first, down to a few
+cells. It knows no terminal, no /proc and no clock; `monitor.panes` draws what is below the table.
+
+Colours are the terminal's own sixteen, and mean one thing each: red is dead or wrong, yellow wants a look, cyan is a
+value that has just changed, green flows in and blue out. The rest is bold or dim, so that any background will do.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from rich.cells import cell_len
+from rich.style import Style
+
+from broker.durations import duration
+from monitor import panes
+from monitor.canvas import PLAIN, Canvas, Line, Piece, ellipsis, fitted, joined, length, safe, spread, wrapped
+from monitor.panes import BOLD, DIM, ERROR, WARNING
+from monitor.rows import Departed
+from monitor.rows import Line as RowLine
+from monitor.snapshot import ProcessRow, Snapshot
+from monitor.sparkline import sparkline
+from monitor.table import COLUMNS, GAP, Column, columns_that_fit, human_count, pad
+from monitor.view import View, lines
+
+MARK: Final = Style(color="cyan", bold=True)
+IN: Final = Style(color="green")
+OUT: Final = Style(color="blue")
+SELECTED: Final = Style(reverse=True)
+HEADING: Final = Style(bold=True)
+SORTED: Final = Style(bold=True, underline=True)
+
+STALE_SECONDS: Final = 2.0
+"""An answer that comes a little late is no news; from this age on, figures are called stale."""
+
+SPARKLINE_CELLS: Final = 40
+WIDEST_GAP: Final = 3
+"""Blanks between two columns where there is room for all of them; `GAP` where there is not."""
+
+LEAST_WIDTHS: Final = {"stat": 5, "nice": 3, "cpu_percent": 5, "wait_percent": 5, "rss_bytes": 4, "pss_bytes": 4}
+"""Room for what these columns usually hold, lest the table wobble with every figure."""
+
+_SEPARATOR: Final[Line] = [("   ", PLAIN)]
+
+
+def draw(view: View, width: int, height: int, refresh_seconds: float = 1.0) -> Canvas:
+    """The whole screen, exactly `height` lines of `width` cells."""
+    head = header(view, width) if height >= 10 else header(view, width)[: max(height - 4, 0)]
+    foot = panes.footer(view, width, height)
+    room = max(height - len(head) - len(foot), 0)
+    body = panes.help_page(width, refresh_seconds) if view.help else _body(view, width, room)
+    body = [*body[:room], *([[]] * (room - len(body)))]
+    return Canvas(width, [*head, *body, *foot][:height])
+
+
+def once(view: View, width: int | None = None) -> Canvas:
+    """The header and the table alone, in as many lines as they take: to be printed instead of shown.
+
+    Without a width it is as wide as the table with all its columns.
+    """
+    shown = lines(view)
+    if width is None:
+        names = [line.prefix + _name(line.row) for line in shown]
+        width = sum(_widths(shown, names).values()) + GAP * len(COLUMNS) + 1
+    return Canvas(width, [*header(view, width), *_table(view, width, len(shown) + 1, is_live=False)])
+
+
+# --- Header ----------------------------------------------------------------------------------------------------------
+
+
+def header(view: View, width: int) -> list[Line]:
+    """Uptime, listeners, sessions, rooms, rates, zombies; and what one must know to trust them."""
+    snapshot = view.snapshot
+    status = snapshot.status if snapshot is not None else {}
+    state = safe(status.get("state", ""))
+    title: Line = [("broker", BOLD)]
+    if version := status.get("version"):
+        title.append((f" {safe(version)}", PLAIN))
+    if view.offline:
+        title.append(("  not running", ERROR))
+    elif snapshot is not None and (uptime := _uptime(snapshot)) is not None:
+        title.append((f"  up {duration(uptime)}", PLAIN))
+    if state not in ("", "running") and not view.offline:
+        title.append((f"  {state}", WARNING))
+    clock: Line = [(time.strftime("%H:%M:%S", time.localtime(view.now)), DIM)]
+    if view.paused:
+        clock = [(" PAUSED ", Style(reverse=True, bold=True)), ("  ", PLAIN), *clock]
+    heads = [spread([(" ", PLAIN), *title], [*clock, (" ", PLAIN)], width), _figures(view, width)]
+    listeners = "  ".join(safe(url) for url in status.get("listeners") or ())
+    if listeners and not view.offline:
+        heads.append([(" listening on ", DIM), (listeners, PLAIN)])
+    text, style = _notice(view)
+    if text:
+        heads += [[(" ", PLAIN), *line] for line in wrapped(text, width - 2, style)]
+    return [*heads, []]
+
+
+def _uptime(snapshot: Snapshot) -> float | None:
+    """From /proc, so that it goes on while the supervisor does not."""
+    return snapshot.rows[0].uptime_seconds if snapshot.rows else None
+
+
+def is_stale(view: View) -> bool:
+    """Whether the supervisor has not answered for so long that its figures are not to be trusted."""
+    if view.snapshot is None or view.offline:
+        return False
+    age_seconds = view.snapshot.status_age_seconds
+    return age_seconds is None or age_seconds > STALE_SECONDS
+
+
+def _notice(view: View) -> tuple[str, Style]:
+    """What one must know before trusting the figures; empty if there is nothing."""
+    if view.offline:
+        since = time.strftime("%H:%M:%S", time.localtime(view.offline_since))
+        return f"{safe(view.offline)} (gone since {since}; this display waits for it)", ERROR
+    if view.snapshot is None or not is_stale(view):
+        return "", PLAIN
+    stat = view.snapshot.rows[0].stat if view.snapshot.rows else ""
+    state = "is stopped" if stat.startswith("T") else "does not answer"
+    age_seconds = view.snapshot.status_age_seconds
+    age = "unknown" if age_seconds is None else f"{duration(age_seconds)} old"
+    return f"supervisor {state}, STAT {stat}; {age}: sessions, rooms, messages, restarts, events", WARNING
+
+
+def _figures(view: View, width: int) -> Line:
+    """Counts on the left, traffic on the right with as much of its past as there is room for."""
+    snapshot = view.snapshot
+    status = snapshot.status if snapshot is not None and not view.offline else {}
+    style = DIM if is_stale(view) else BOLD
+    zombies = snapshot.zombies if snapshot is not None else 0
+    counts = joined(
+        [
+            [("sessions ", DIM), (_count(status.get("sessions")), style)],
+            [("rooms ", DIM), (_count(status.get("rooms")), style)],
+            [("zombies ", DIM), (str(zombies), ERROR if zombies else BOLD)],
+        ],
+        _SEPARATOR,
+    )
+    rate_in, rate_out = view.rates[-1] if view.rates else (None, None)
+    if view.offline:
+        rate_in = rate_out = None
+    texts = [_rate(rate_in), _rate(rate_out)]
+    used = length(counts) + 2 + len("in ") + len("out ") + sum(map(cell_len, texts)) + 3 * len(_SEPARATOR[0][0]) + 2
+    cells = min((width - used) // 2, SPARKLINE_CELLS)
+    traffic: list[Line] = []
+    for name, text, colour, index in (("in", texts[0], IN, 0), ("out", texts[1], OUT, 1)):
+        piece: Line = [(f"{name} ", DIM), (text, style)]
+        if cells >= 5 and len(view.rates) > 1:
+            piece += [(" ", PLAIN), (sparkline([rates[index] for rates in view.rates], cells), colour)]
+        traffic.append(piece)
+    return spread([(" ", PLAIN), *counts], [*joined(traffic, _SEPARATOR), (" ", PLAIN)], width)
+
+
+def _count(value: object) -> str:
+    return safe("-" if value is None else value)
+
+
+def _rate(value: float | None) -> str:
+    """As wide as any, so that what stands beside it stays in its place."""
+    return f"{'-' if value is None else human_count(value) + '/s':<6}"
+
+
+# --- Table -----------------------------------------------------------------------------------------------------------
+
+
+def _body(view: View, width: int, room: int) -> list[Line]:
+    """The table, the details and the events, sharing the room."""
+    shown = lines(view)
+    details = panes.details(view, width) if view.show_details else []
+    spare = room - 1 - min(len(shown), 4)  # the table's heading and four processes come first
+    details = details[: max(spare, 0)]
+    events_least = 5 if room - len(details) >= 12 else 0
+    table_room = max(min(len(shown) + 1, room - len(details) - events_least), min(room, 1))
+    table = _table(view, width, table_room)
+    blank: list[Line] = [[]] if room - len(table) - len(details) > 4 else []
+    left = room - len(table) - len(blank) - len(details)
+    hidden = len(shown) + 1 - len(table)
+    note = f"{hidden} more in the table" if hidden else ""
+    return [*table, *blank, *details, *panes.events(view, width, left, note)]
+
+
+def _table(view: View, width: int, room: int, *, is_live: bool = True) -> list[Line]:
+    """The heading and the lines around the selected one."""
+    if room < 1:
+        return []
+    shown = lines(view)
+    stale = is_stale(view)
+    names = [line.prefix + _name(line.row) for line in shown]
+    columns, widths, gap = _columns(view, shown, names, width - 2)
+    heading: Line = [(" ", PLAIN)]
+    for column in columns:
+        text = pad(column.heading, widths[column.key], column.justify)
+        heading += [(text, SORTED if column.key == view.sort else HEADING), gap]
+    table = [heading]
+    for index in _window(view, len(shown), room - 1):
+        line = shown[index]
+        is_selected = is_live and line.identity == view.selected
+        pieces = _row(view, line, names[index], columns, widths, gap, stale=stale)
+        table.append(_highlighted(pieces, width) if is_selected else pieces)
+    return table
+
+
+def _name(row: ProcessRow) -> str:
+    state = "" if row.state == "ready" else f" ({safe(row.state)})"
+    return safe(row.name) + state
+
+
+def _columns(
+    view: View, shown: tuple[RowLine, ...], names: list[str], available: int
+) -> tuple[list[Column], dict[str, int], Piece]:
+    """The most important columns that fit, the one that sorts among them; the width of each; what stands between."""
+    widths = _widths(shown, names)
+    widths["name"] = min(widths["name"], max(available // 2, 12))
+    columns = columns_that_fit(available, widths)
+    if view.sort is not None and all(column.key != view.sort for column in columns):
+        columns = columns_that_fit(available - widths[view.sort] - GAP, widths)
+        columns = [column for column in COLUMNS if column in columns or column.key == view.sort]
+    spare = available - sum(widths[column.key] for column in columns)
+    gap = min(max(spare // len(columns), GAP), WIDEST_GAP) if len(columns) == len(COLUMNS) else GAP
+    return columns, widths, (" " * gap, PLAIN)
+
+
+def _widths(shown: tuple[RowLine, ...], names: list[str]) -> dict[str, int]:
+    widths: dict[str, int] = {}
+    for column in COLUMNS:
+        if column.key == "name":
+            texts = names
+        else:
+            texts = [column.cell(line.row) for line in shown if not line.departed or column.key == "pid"]
+        widths[column.key] = max(len(column.heading), LEAST_WIDTHS.get(column.key, 0), *map(cell_len, texts), 0)
+    return widths
+
+
+def _window(view: View, count: int, room: int) -> range:
+    """Which lines are shown: all, or as many as there is room for, the selected one amid them."""
+    start = min(max(view.selected_index - room // 2, 0), max(count - room, 0))
+    return range(start, min(start + max(room, 0), count))
+
+
+def _row(
+    view: View, line: RowLine, name: str, columns: list[Column], widths: dict[str, int], gap: Piece, *, stale: bool
+) -> Line:
+    row = line.row
+    if line.departed is not None:
+        return _departed(line.departed, name, widths, gap)
+    is_zombie = row.stat.startswith("Z")
+    pieces: Line = [(" ", PLAIN)]
+    for column in columns:
+        key = column.key
+        if key == "name":
+            text, style = ellipsis(name, widths[key]), _name_style(row)
+        else:
+            text, style = pad(column.cell(row), widths[key], column.justify), PLAIN
+        if is_zombie or (key == "zombies" and row.zombies):
+            style = ERROR
+        elif (line.identity, key) in view.marks:
+            style = MARK
+        elif key == "stat" and row.stat[:1] in ("T", "t", "D"):
+            style = WARNING
+        elif column.supervised and stale:
+            style = DIM
+        pieces += [(text, style), gap]
+    return pieces
+
+
+def _name_style(row: ProcessRow) -> Style:
+    if row.state in ("hung", "waiting") or row.pid is None:
+        return WARNING
+    return DIM if row.role == "other" else PLAIN
+
+
+def _departed(gone: Departed, name: str, widths: dict[str, int], gap: Piece) -> Line:
+    """A process that is gone: who it was, and what ended it in place of its figures."""
+    pid = pad(str(gone.row.pid), widths["pid"], "right")
+    cause = gone.cause or "gone"
+    return [(f" {ellipsis(name, widths['name'])}{gap[0]}{pid}{gap[0]}", DIM), (cause, Style(color="red", dim=True))]
+
+
+def _highlighted(line: Line, width: int) -> Line:
+    return [(text, style + SELECTED) for text, style in fitted(line, width)]

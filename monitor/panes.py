@@ -1,0 +1,229 @@
+"""What the dashboard shows below its table: details of a process, events, questions and outcomes, keys, help. Pure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from rich.cells import cell_len
+from rich.style import Style
+
+from monitor.canvas import PLAIN, Line, joined, length, safe, wrapped
+from monitor.legend import FLAGS, STATES, explain
+from monitor.priority import describe
+from monitor.table import COLUMNS
+from monitor.view import Details, View, selected_line
+
+BOLD: Final = Style(bold=True)
+DIM: Final = Style(dim=True)
+ERROR: Final = Style(color="red", bold=True)
+WARNING: Final = Style(color="yellow", bold=True)
+
+MESSAGE_LINES: Final = 3
+LABEL_CELLS: Final = 13
+
+EVENT_STYLES: Final[dict[str, Style]] = {
+    "debug": DIM,
+    "warning": Style(color="yellow"),
+    "error": Style(color="red"),
+}
+
+KEYS: Final = (
+    ("↑↓", "select"),
+    ("q", "quit"),
+    ("?", "help"),
+    ("+-", "nice"),
+    ("s", "stop"),
+    ("K", "kill"),
+    ("d", "details"),
+    ("t", "flat"),
+    ("<>", "sort"),
+    ("/", "filter"),
+    ("p", "pause"),
+    ("n", "set nice"),
+)
+"""The key line, the most important first: as many as fit are shown."""
+
+KEY_ORDER: Final = ("↑↓", "+-", "n", "s", "K", "d", "t", "<>", "/", "p", "?", "q")
+
+HELP: Final = (
+    ("↑ ↓  j k", "select a process; PgUp PgDn, Home End (or g G) go further"),
+    ("+  -", "raise or lower its nice value by one: more nice is less CPU under competition"),
+    ("n", "set its nice value, -20 (greedy) to 19 (humble), on all its threads"),
+    ("s", "stop it (SIGSTOP), or let a stopped one go on (SIGCONT)"),
+    ("K", "kill it (SIGKILL), after asking: the supervisor replaces its children"),
+    ("d  Enter", "details: threads, scheduling groups, descriptors, STAT in words"),
+    ("t", "tree or flat list"),
+    ("<  >", "sort by the column to the left or right; beyond the first, the order of start"),
+    ("/", "show only what matches a name, role, PID or STAT; Esc shows all again"),
+    ("p", "pause: nothing moves until p is pressed again"),
+    ("Ctrl-L", "draw the screen anew"),
+    ("q  Ctrl-C", "quit"),
+)
+
+FIGURES: Final = (
+    ("ZOMBIES", "dead children that the process has not reaped"),
+    ("CPU%", "time on a CPU, of one core"),
+    ("WAIT%", "time ready to run but waiting for a CPU: what nice is about"),
+    ("IN/s OUT/s", "lines from and to clients, counted at each heartbeat"),
+)
+
+
+def rule(title: str, width: int, note: str = "") -> Line:
+    """A thin line with a title on its left, and perhaps a note on its right."""
+    right = f" {note} ─" if note else ""
+    left = "─ "
+    blanks = width - cell_len(left) - cell_len(title) - 1 - cell_len(right)
+    return [(left, DIM), (title, BOLD), (" " + "─" * max(blanks, 0), DIM), (right, DIM)]
+
+
+# --- Details ---------------------------------------------------------------------------------------------------------
+
+
+def details(view: View, width: int) -> list[Line]:
+    """The selected process in full: its rule, and below it what was read about it."""
+    line = selected_line(view)
+    if line is None:
+        return [rule("details", width), [(" no process is selected", DIM)]]
+    found = view.details
+    if line.departed or line.row.pid is None or found is None:
+        why = line.departed.cause or "gone" if line.departed is not None else "it has no process now"
+        return [rule(_title(view), width), [(f" {why}", DIM)]]
+    rows = [
+        *_labelled("STAT", [f"{letter}  {words}" for letter, words in explain(line.row.stat)] or ["unknown"], width),
+        *_labelled("command", [safe(found.command) or "(none: a zombie or a kernel thread)"], width),
+        *_threads(found, width),
+        *_labelled("autogroup", [found.autogroup or "unknown: this kernel has none"], width),
+        *_labelled("cgroup", [safe(found.cgroup or "unknown")], width),
+        *_descriptors(found, width),
+    ]
+    return [rule(_title(view), width), *rows]
+
+
+def _title(view: View) -> str:
+    line = selected_line(view)
+    return "details" if line is None else describe(line.row)
+
+
+def _labelled(name: str, texts: Sequence[str], width: int) -> list[Line]:
+    rows: list[Line] = []
+    for text in texts:
+        rows += wrapped(text, width - 1, PLAIN, indent=LABEL_CELLS)
+    first = rows[0][0][0][LABEL_CELLS:] if rows else ""
+    return [[(f" {name:<{LABEL_CELLS - 1}}", DIM), (first, PLAIN)], *rows[1:]]
+
+
+def _threads(found: Details, width: int) -> list[Line]:
+    texts = [f"{thread.tid} {thread.state} nice {thread.nice}  {safe(thread.name)}" for thread in found.threads]
+    count = len(found.threads)
+    return _labelled("threads" if count != 1 else "thread", _in_columns(texts, width - LABEL_CELLS - 1), width)
+
+
+def _descriptors(found: Details, width: int) -> list[Line]:
+    if not found.descriptors:
+        return _labelled("descriptors", ["not ours to read"], width)
+    total = sum(count for _, count in found.descriptors)
+    kinds = ", ".join(f"{count} {safe(kind)}" for kind, count in found.descriptors)
+    return _labelled("descriptors", [f"{total}: {kinds}"], width)
+
+
+def _in_columns(texts: Sequence[str], width: int) -> list[str]:
+    """Several texts a line where they fit side by side."""
+    if not texts:
+        return ["unknown"]
+    cells = max(map(cell_len, texts)) + 3
+    per_line = max((width + 3) // cells, 1)
+    padded = [text + " " * (cells - cell_len(text)) for text in texts]
+    return ["".join(padded[i : i + per_line]).rstrip() for i in range(0, len(texts), per_line)]
+
+
+# --- Events ----------------------------------------------------------------------------------------------------------
+
+
+def events(view: View, width: int, room: int, note: str = "") -> list[Line]:
+    """The latest events, the newest at the bottom; nothing if there is no room for one."""
+    if room < 2:
+        return []
+    found = view.snapshot.events if view.snapshot is not None else ()
+    rows: list[Line] = []
+    for event in found[-(room - 1) :]:
+        clock = time.strftime("%H:%M:%S", time.localtime(_seconds(event.get("at"))))
+        style = EVENT_STYLES.get(str(event.get("level")), PLAIN)
+        rows.append([(f" {clock}  ", DIM), (safe(event.get("text", "")), style)])
+    return [rule("events", width, note), *rows]
+
+
+def _seconds(at: object) -> float:
+    return float(at) if isinstance(at, int | float) else 0.0
+
+
+# --- Footer ----------------------------------------------------------------------------------------------------------
+
+
+def footer(view: View, width: int, height: int) -> list[Line]:
+    """The line for questions and outcomes, and the key line; the former takes the latter's place on a low screen."""
+    said = _said(view, width)
+    if height < 4:
+        return said[:1] if said else []
+    if height < 14:
+        return said[: min(MESSAGE_LINES, height // 3)] or [key_line(view, width)]
+    return [*(said[:MESSAGE_LINES] or [_standing_note(view)]), key_line(view, width)]
+
+
+def _said(view: View, width: int) -> list[Line]:
+    if view.prompt is not None:
+        style = WARNING if view.prompt.kind == "confirm" else BOLD
+        rows = wrapped(safe(view.prompt.question) + " " + safe(view.prompt.text), width - 3, style)
+        return [*([(" ", PLAIN), *row] for row in rows[:-1]), [(" ", PLAIN), *rows[-1], ("▏", style)]]
+    if view.message is not None:
+        style = ERROR if view.message.is_error else BOLD
+        return [[(" ", PLAIN), *row] for row in wrapped(view.message.text, width - 2, style)]
+    return []
+
+
+def _standing_note(view: View) -> Line:
+    """What is easily forgotten: that not everything is shown, or in which order."""
+    notes: list[Line] = []
+    if view.sort is not None:
+        heading = next(column.heading for column in COLUMNS if column.key == view.sort)
+        notes.append([("sorted by ", DIM), (heading, BOLD)])
+    if view.filter:
+        notes.append([("filter ", DIM), (safe(view.filter), BOLD), (" (Esc shows all)", DIM)])
+    return [(" ", PLAIN), *joined(notes, [("   ", PLAIN)])] if notes else []
+
+
+def key_line(view: View, width: int) -> Line:
+    """The keys that fit, with what they would do now."""
+    words = dict(KEYS)
+    line = selected_line(view)
+    if line is not None and line.row.stat.startswith("T"):
+        words["s"] = "continue"
+    if not view.tree:
+        words["t"] = "tree"
+    if view.paused:
+        words["p"] = "go on"
+    pieces: dict[str, Line] = {key: [(key, BOLD), (f" {word}", DIM)] for key, word in words.items()}
+    chosen: list[str] = []
+    used = 1
+    for key, _ in KEYS:
+        used += length(pieces[key]) + 2
+        if used > width + 1:
+            break
+        chosen.append(key)
+    return [(" ", PLAIN), *joined((pieces[key] for key in KEY_ORDER if key in chosen), [("  ", PLAIN)])]
+
+
+# --- Help ------------------------------------------------------------------------------------------------------------
+
+
+def help_page(width: int, refresh_seconds: float) -> list[Line]:
+    """The keys, the figures and the letters of STAT."""
+    rows = [rule("keys", width, "any key closes this")]
+    rows += [[(f" {key:<11}", BOLD), (text, PLAIN)] for key, text in HELP]
+    rows += [[], rule("figures", width, f"every {refresh_seconds:g} s")]
+    rows += [[(f" {key:<11}", BOLD), (text, PLAIN)] for key, text in FIGURES]
+    rows += [[], rule("STAT", width)]
+    letters = [*STATES.items(), *FLAGS.items()]
+    rows += [[(f" {letter:<11}", BOLD), (words.en, PLAIN)] for letter, words in letters]
+    return rows
