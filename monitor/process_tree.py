@@ -53,7 +53,7 @@ def process_tree(
     titles: Mapping[int, Sequence[str]],
 ) -> list[Member]:
     """The processes of a broker, parents first: the supervisor; its children in its own order, then those that only
-    the kernel knows, oldest first; below each child its descendants.
+    the kernel knows, by role and number; below each child its descendants, oldest first.
 
     `entries` are the control protocol's processes, perhaps old ones: a PID in them that is no child of the supervisor
     now is somebody else's. `titles` has the arguments of those descendants that no entry names.
@@ -77,12 +77,21 @@ def process_tree(
         if pid not in taken_pids
     ]
 
+    unlisted.sort(key=_start_order)
+
     members = [Member("supervisor", "supervisor", supervisor_pid, 0, root)]
     for member in (*listed, *unlisted):
         members.append(member)
         if member.pid is not None:
             members.extend(_below(member.pid, 2, children, processes, titles))
     return members
+
+
+def _start_order(member: Member) -> tuple[int, int]:
+    """Where the supervisor would have put it: `worker-9` after the router and before `worker-10`."""
+    rank = CHILD_ROLES.index(member.role) if member.role in CHILD_ROLES else len(CHILD_ROLES)
+    number = member.name.rpartition("-")[2]
+    return rank, int(number) if number.isdecimal() else 0
 
 
 def _below(

@@ -43,7 +43,10 @@ class Roster:
         self._retry_seconds = FIRST_RETRY_SECONDS
 
     def refresh(self) -> None:
-        """Look once, for at most the timeout; the outcome is in `fresh`. NotRunningError if nobody listens."""
+        """Look once, for at most the timeout; the outcome is in `fresh`.
+
+        Raises NotRunningError if nobody listens, ControlError if the state directory is another user's.
+        """
         deadline = time.monotonic() + self._timeout_seconds
         self.fresh = False
         if self._client is not None:
@@ -70,7 +73,9 @@ class Roster:
     def _connect(self) -> ControlClient | None:
         try:
             self._client = ControlClient(self._state_dir, self._timeout_seconds)
-        except ControlError:
+        except ControlError as error:
+            if error.code == "permission":
+                raise
             return None
         self._awaited.clear()
         self._overdue = False

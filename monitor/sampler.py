@@ -121,7 +121,10 @@ class Sampler:
         self._roster.close()
 
     def sample(self) -> Snapshot:
-        """Look once. NotRunningError if no broker runs on the state directory."""
+        """Look once.
+
+        Raises NotRunningError if no broker runs on the state directory, ControlError if that is another user's.
+        """
         roster = self._roster
         absent: NotRunningError | None = None
         supervisor_pid = running_pid(self.state_dir)

@@ -1,8 +1,9 @@
 """A small stand-in for the broker, for what watches it: real processes with the right titles, and a control socket.
 
-`FakeBroker` starts this module as the supervisor: it forks children that only sleep, and answers `processes`, `events`
-and `nice` as docs/control-protocol.md says. It never reaps, so a child that a test kills stays a zombie. Its counters
-grow by IN_PER_BEAT and OUT_PER_BEAT with each heartbeat second of its own clock.
+`FakeBroker` starts this module as the supervisor: it forks children that only sleep (one of them, `waiting`, has no
+process and waits for its restart), and answers `processes`, `events` and `nice` as docs/control-protocol.md says. It
+never reaps, so a child that a test kills stays a zombie. Its counters grow by IN_PER_BEAT and OUT_PER_BEAT with each
+heartbeat second of its own clock.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,34 +27,29 @@ import setproctitle
 from broker.linux import die_with_parent
 from broker.state_dir import CONTROL_SOCKET, PidLock, clear_stale_socket
 from monitor import procfs
+from tests.running import is_gone, state_of, wait_until
 
 IN_PER_BEAT = 50
 OUT_PER_BEAT = 400
-DEADLINE_SECONDS = 10.0
-CHILDREN = ("router", "worker-0", "worker-1", "acceptor-0")
 THREADED = "worker-1"
 """This child has two threads more; and worker-0 has a child of its own, titled HELPER."""
-HELPER = "lab: helper"
+HELPER = "lab: \x1b[31m[red]helper"
+"""With what a hostile title could hold: an escape sequence, and the markup of a library for terminals."""
 
 
-def wait_until(condition: Any, what: str) -> Any:
-    """The first true value of `condition()`; AssertionError if there is none before the deadline."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.005)
-    raise AssertionError(f"not within {DEADLINE_SECONDS:g} s: {what}")
+def child_names(workers: int) -> list[str]:
+    """The children of a fake broker, in start order."""
+    return ["router", *(f"worker-{index}" for index in range(workers)), "acceptor-0"]
 
 
 class FakeBroker:
     """A fake supervisor with its children on `state_dir`, ended with everything below it on leaving the context."""
 
-    def __init__(self, state_dir: Path, waiting: str = "") -> None:
+    def __init__(self, state_dir: Path, workers: int = 2, waiting: str = "") -> None:
+        state_dir.mkdir(exist_ok=True)
         self.state_dir = state_dir
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fake_broker", str(state_dir), waiting],
+            [sys.executable, "-m", "tests.fake_broker", str(state_dir), str(workers), waiting],
             stdout=subprocess.PIPE,
             cwd=Path(__file__).parent.parent,
         )
@@ -70,11 +67,12 @@ class FakeBroker:
         children = procfs.children_by_parent(processes.values())
         below = procfs.descendants(self.supervisor_pid, children)
         for pid in (self.supervisor_pid, *below):
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # a child dies with its parent
+                os.kill(pid, signal.SIGKILL)
         self._process.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()
-        wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in below), "the children are gone")
+        wait_until(lambda: all(map(is_gone, below)), "the children are gone")
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to one of the processes."""
@@ -84,12 +82,6 @@ class FakeBroker:
         """SIGSTOP the supervisor, and wait until it has stopped."""
         self.signal("supervisor", signal.SIGSTOP)
         wait_until(lambda: state_of(self.supervisor_pid) == "T", "the supervisor is stopped")
-
-
-def state_of(pid: int) -> str | None:
-    """The state letter of a process."""
-    process = procfs.process_stat(pid)
-    return process.state if process else None
 
 
 def _child(name: str, ready: int) -> None:
@@ -107,8 +99,9 @@ def _child(name: str, ready: int) -> None:
 
 
 class _Supervisor:
-    def __init__(self, state_dir: Path, waiting: str) -> None:
+    def __init__(self, state_dir: Path, workers: int, waiting: str) -> None:
         self.state_dir = state_dir
+        self.names = child_names(workers)
         self.lock = PidLock(state_dir)
         self.started = time.monotonic()
         self.waiting = waiting
@@ -117,7 +110,7 @@ class _Supervisor:
         self.events: list[dict[str, Any]] = []
         setproctitle.setproctitle("broker: supervisor")
         read_end, write_end = os.pipe()
-        for name in CHILDREN:
+        for name in self.names:
             if name == waiting:
                 continue
             pid = os.fork()
@@ -146,7 +139,7 @@ class _Supervisor:
 
     def answer(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         if command == "processes":
-            return {"status": self.status(), "processes": [self.entry(name) for name in ("supervisor", *CHILDREN)]}
+            return {"status": self.status(), "processes": [self.entry(name) for name in ("supervisor", *self.names)]}
         if command == "events":
             return {"events": [event for event in self.events if event["number"] > arguments["since"]]}
         assert command == "nice", command
@@ -162,11 +155,11 @@ class _Supervisor:
             "state": "running",
             "uptime_seconds": time.monotonic() - self.started,
             "listeners": ["chat://127.0.0.1:8888"],
-            "sessions": 7,
+            "sessions": 0,
             "rooms": 2,
             "messages_in": 1,
             "messages_out": 2,
-            "workers": 2,
+            "workers": len(self.names) - 2,
             "state_dir": str(self.state_dir),
         }
 
@@ -225,4 +218,4 @@ class _Supervisor:
 
 
 if __name__ == "__main__":
-    _Supervisor(Path(sys.argv[1]), sys.argv[2]).serve()
+    _Supervisor(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]).serve()

@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     elif arguments.csv:
         writer = csv.DictWriter(sys.stdout, KEYS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(record(row) for row in snapshot.rows)
+        writer.writerows({**record(row), "stale": "true" if row.stale else "false"} for row in snapshot.rows)
     elif sys.stdout.isatty():
         print_in_colour(snapshot, Console(highlight=False))
     else:
