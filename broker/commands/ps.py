@@ -122,14 +122,18 @@ def print_in_colour(snapshot: Snapshot, console: Console) -> None:
     needed = {column.key: width for column, width in zip(table.COLUMNS, all_widths, strict=True)}
     columns = table.columns_that_fit(console.width, needed)
     widths = [needed[column.key] for column in columns]
-    console.print(Text(_line([column.heading for column in columns], columns, widths), style="bold"), soft_wrap=True)
+    heading = Text(_line([column.heading for column in columns], columns, widths), style="bold")
+    lines = [heading]
     for row, cells in zip(snapshot.rows, table.cells(snapshot.rows, columns), strict=True):
         line = Text()
         for cell, width, column in zip(cells, widths, columns, strict=True):
             if line:
                 line.append(" " * table.GAP)
             line.append(table.pad(cell, width, column.justify), style=_style(row, column))
-        console.print(line, soft_wrap=True)
+        lines.append(line)
+    for line in lines:
+        line.rstrip()
+        console.print(line, no_wrap=True, overflow="ellipsis")
 
 
 def _style(row: ProcessRow, column: Column) -> str:
