@@ -8,7 +8,9 @@ handlers' business (`broker.supervisor`).
 from __future__ import annotations
 
 import json
+import logging
 import os
+import select
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -22,10 +24,11 @@ from broker.state_dir import clear_stale_socket
 PROTOCOL_VERSION: Final = 1
 _LINE_LIMIT_BYTES: Final = 65536
 _OUTBOX_LIMIT_BYTES: Final = 1024 * 1024
+_UNREAD_BYTES_TO_WAIT_AT: Final = 64 * 1024
 _CONNECTIONS: Final = 64
 _FIRST_LINE_SECONDS: Final = 10.0
 
-Reply = Callable[[dict[str, Any] | ControlError], None]
+_log = logging.getLogger("broker")
 Handler = Callable[["Request"], None]
 
 
@@ -87,15 +90,22 @@ class Connection:
             self.on_close = on_close
 
     def next_request(self) -> None:
-        """Handle the requests that have arrived, one after the other, until one takes its time."""
+        """The request at hand is answered. The next one gets its turn after everybody else's: nobody hogs the loop."""
         self._busy = False
-        while not self._busy and not self._closed and b"\n" in self._inbox:
-            line, _, self._inbox = self._inbox.partition(b"\n")
-            self._spoke = True
-            self._busy = True
-            self.server.handle(self, line)
-        if len(self._inbox) > _LINE_LIMIT_BYTES or (self._at_end and not self._busy and not self.on_close):
+        if b"\n" in self._inbox:
+            self.server.loop.call_later(0, self._handle_request)
+        elif self._at_end and not self.on_close:
             self.close_when_written()
+
+    def _handle_request(self) -> None:
+        """Handle one of the requests that have arrived, unless the answers to earlier ones are not read."""
+        if self._busy or self._closed or len(self._outbox) > _UNREAD_BYTES_TO_WAIT_AT:
+            return
+        line, lf, rest = self._inbox.partition(b"\n")
+        if lf:
+            self._inbox = rest
+            self._spoke = self._busy = True
+            self.server.handle(self, line)
 
     def close_when_written(self) -> None:
         """Close once the answers are out."""
@@ -117,8 +127,11 @@ class Connection:
         """The loop's handler."""
         if events & WRITE:
             self._flush()
-        if events & ~WRITE and not self._closed and not self._at_end:
-            self._read()
+        if events & ~WRITE and not self._closed:
+            if not self._at_end:
+                self._read()
+            elif events & (select.EPOLLHUP | select.EPOLLERR):
+                self.close()  # it wants no answer any more
 
     def expect_first_line(self) -> None:
         """A client that has not asked anything by now is not one."""
@@ -138,12 +151,14 @@ class Connection:
             if self.on_close is not None:  # a follower that closed
                 self.close()
                 return
-            self._watch()
         self._inbox += data
-        if not self._busy:
-            self.next_request()
-        elif len(self._inbox) > 4 * _LINE_LIMIT_BYTES:
+        if len(self._inbox) > _LINE_LIMIT_BYTES and b"\n" not in self._inbox[:_LINE_LIMIT_BYTES]:
             self.close()
+            return
+        self._handle_request()
+        if self._at_end and not self._busy and b"\n" not in self._inbox:
+            self.close_when_written()
+        self._watch()
 
     def _flush(self) -> None:
         try:
@@ -154,14 +169,16 @@ class Connection:
         except OSError:
             self.close()
             return
-        if self._at_end and not self._outbox and not self._busy:
+        if self._at_end and not self._outbox and not self._busy and b"\n" not in self._inbox:
             self.close()
             return
+        self._handle_request()
         self._watch()
 
     def _watch(self) -> None:
+        """Read on unless there is enough to do already."""
         if not self._closed:
-            reading = 0 if self._at_end else READ
+            reading = 0 if self._at_end or len(self._inbox) > _LINE_LIMIT_BYTES else READ
             self.server.loop.modify(self.socket.fileno(), reading | (WRITE if self._outbox else 0))
 
 
@@ -180,7 +197,7 @@ class ControlServer:
             self._socket.bind(str(path))
         finally:
             os.umask(old_mask)
-        self._socket.listen(_CONNECTIONS)
+        self._socket.listen(4 * _CONNECTIONS)
         loop.register(self._socket.fileno(), READ, self._on_connection)
 
     def handle(self, connection: Connection, line: bytes) -> None:
@@ -192,6 +209,9 @@ class ControlServer:
             request.reply(error)
         except BrokerError as error:
             request.reply(ControlError(str(error)))
+        except Exception:  # a bug of ours must not end the supervisor because of what somebody asked
+            _log.exception("the control request %.200r failed", line)
+            request.reply(ControlError("the supervisor could not do that because of a bug; its log has the details"))
 
     def forget(self, connection: Connection) -> None:
         """A connection is about to be closed."""

@@ -114,7 +114,8 @@ def _nice(supervisor: Supervisor, request: Request) -> None:
     for change in changes:
         if not isinstance(change, dict) or not all(_is_nice(change.get(key)) for key in ("old", "new")):
             raise ControlError("each change needs a name, and old and new from -20 to 19", "bad_request")
-        if change.get("name") not in known:
+        name = change.get("name")
+        if not isinstance(name, str) or name not in known:
             raise ControlError(f"there is no process of that name; there are {', '.join(sorted(known))}", "not_found")
     by = f"uid {request.connection.uid} (PID {request.connection.pid})"
     for change in changes:

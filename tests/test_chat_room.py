@@ -97,7 +97,9 @@ def _try_name(broker: Broker, name: str) -> bool:
     return not taken
 
 
-def test_a_half_closed_client_is_heard_before_it_is_seen_to_leave(room: tuple[Client, Client], shared_broker: Broker) -> None:
+def test_a_half_closed_client_is_heard_before_it_is_seen_to_leave(
+    room: tuple[Client, Client], shared_broker: Broker
+) -> None:
     ann, _ = room
     ann.send("/join lobby")
     ann.expect("lobby")

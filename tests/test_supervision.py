@@ -36,7 +36,9 @@ def test_the_family(broker: Broker) -> None:
 
 def test_no_child_holds_what_is_not_its_own(broker: Broker) -> None:
     clients = [broker.client(f"p{number}") for number in range(10)]
-    sockets = {name: len([d for d in descriptors(pid) if d.startswith("socket:")]) for name, pid in broker.pids().items()}
+    sockets = {
+        name: len([d for d in descriptors(pid) if d.startswith("socket:")]) for name, pid in broker.pids().items()
+    }
     # worker: control pipe, link to the router, its clients; router: control pipe, a link a worker; acceptor: control
     # pipe, one listener. A duplicate more would hide the end of a Pipe or of a connection.
     assert sockets["router"] == 3

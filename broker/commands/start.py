@@ -184,15 +184,10 @@ def _serve_detached(settings: Settings, writer: int) -> int:
             settings.state_dir / LOG_FILE, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8"
         )
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
-        os.dup2(null, 0)
-
-        def running(banner: str) -> None:
-            answer(banner=banner)
-            # Whatever writes to the terminal from here on would write over somebody's prompt.
-            os.dup2(null, 1)
-            os.dup2(handler.stream.fileno(), 2)
-
-        return serve(settings, handler, running)
+        # Before any child is forked, or it would hold on to the terminal, or to the pipe of who started us.
+        for fd, target in ((0, null), (1, null), (2, handler.stream.fileno())):
+            os.dup2(target, fd)
+        return serve(settings, handler, lambda banner: answer(banner=banner))
     except BrokerError as error:
         answer(error=str(error), exit_status=error.exit_status)
         return error.exit_status

@@ -8,7 +8,7 @@ import os
 import select
 
 from broker.commands.arguments import add_state_dir
-from broker.control_client import ask
+from broker.control_client import ControlClient
 from broker.errors import ControlError, NotRunningError
 from broker.state_dir import running_pid
 
@@ -36,7 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0  # it has just ended by itself
     with contextlib.closing(os.fdopen(pidfd)):
         try:
-            ask(arguments.state_dir, "stop", timeout_seconds=arguments.timeout)
+            with ControlClient(arguments.state_dir) as client:
+                client.request("stop", timeout_seconds=arguments.timeout)
         except NotRunningError:
             pass  # it is on its way out and has closed its socket
         except ControlError as error:

@@ -1,0 +1,157 @@
+"""The control socket: its documented answers, and that no client of it can hold up the supervisor."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+from collections.abc import Iterator
+
+import pytest
+
+from tests.running import Broker
+
+
+@pytest.fixture
+def raw(shared_broker: Broker) -> Iterator[socket.socket]:
+    """A bare connection to the control socket."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(10)
+        sock.connect(str(shared_broker.state_dir / "control.sock"))
+        yield sock
+
+
+def talk(sock: socket.socket, data: bytes, answers: int = 1) -> list[dict[str, object]]:
+    """Send bytes, and read so many lines."""
+    sock.sendall(data)
+    received = b""
+    while received.count(b"\n") < answers:
+        chunk = sock.recv(65536)
+        assert chunk, f"closed after {received!r}"
+        received += chunk
+    return [json.loads(line) for line in received.splitlines()]
+
+
+def test_the_socket_is_private(shared_broker: Broker) -> None:
+    assert stat.S_IMODE((shared_broker.state_dir / "control.sock").stat().st_mode) == 0o600
+    assert stat.S_IMODE(shared_broker.state_dir.stat().st_mode) == 0o700
+
+
+def test_another_user_is_closed_without_an_answer(shared_broker: Broker) -> None:
+    if os.geteuid() != 0:
+        pytest.fail("this test must run as root to become somebody else")
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with socket.socket(socket.AF_UNIX) as sock:
+                fd = os.open(shared_broker.state_dir, os.O_PATH)
+                os.chmod(shared_broker.state_dir, 0o711)
+                os.chmod(shared_broker.state_dir / "control.sock", 0o666)
+                os.setuid(65534)
+                sock.settimeout(10)
+                sock.connect(f"/proc/self/fd/{fd}/control.sock")
+                try:
+                    sock.sendall(b'{"version": 1, "command": "status"}\n')
+                    os._exit(0 if sock.recv(100) == b"" else 1)
+                except (BrokenPipeError, ConnectionResetError):
+                    os._exit(0)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.chmod(shared_broker.state_dir / "control.sock", 0o600)
+    os.chmod(shared_broker.state_dir, 0o700)
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b"not json", "bad_request"),
+        (b"[1, 2]", "bad_request"),
+        (b"\xff\xfe", "bad_request"),
+        (b"[" * 50_000, "bad_request"),
+        (b'{"command": "status"}', "version"),
+        (b'{"version": 2, "command": "status"}', "version"),
+        (b'{"version": 1}', "bad_request"),
+        (b'{"version": 1, "command": 5}', "bad_request"),
+        (b'{"version": 1, "command": "format-disk"}', "unknown_command"),
+        (b'{"version": 1, "command": "scale"}', "bad_request"),
+        (b'{"version": 1, "command": "scale", "arguments": {"workers": "two"}}', "bad_request"),
+        (b'{"version": 1, "command": "scale", "arguments": {"workers": true}}', "bad_request"),
+        (b'{"version": 1, "command": "scale", "arguments": {"workers": 1000}}', "bad_request"),
+        (b'{"version": 1, "command": "scale", "arguments": []}', "bad_request"),
+        (b'{"version": 1, "command": "events", "arguments": {"since": "x"}}', "bad_request"),
+        (b'{"version": 1, "command": "nice", "arguments": {"changes": [{"name": "router"}]}}', "bad_request"),
+        (
+            b'{"version": 1, "command": "nice", "arguments": {"changes": [{"name": [], "old": 0, "new": 1}]}}',
+            "not_found",
+        ),
+        (
+            b'{"version": 1, "command": "nice", "arguments": {"changes": [{"name": "x", "old": 0, "new": 1}]}}',
+            "not_found",
+        ),
+        (b'{"version": 1, "command": "kick", "arguments": {"name": "nobody"}}', "not_found"),
+        (b'{"version": 1, "command": "stop", "arguments": {"timeout_seconds": -1}}', "bad_request"),
+    ],
+)
+def test_bad_requests(raw: socket.socket, line: bytes, code: str) -> None:
+    (answer,) = talk(raw, line + b"\n")
+    assert answer["ok"] is False
+    assert answer["error"]["code"] == code  # type: ignore[index]
+    (answer,) = talk(raw, b'{"version": 1, "id": [1, "x"], "command": "status"}\n')
+    assert answer["ok"] is True
+    assert answer["id"] == [1, "x"]
+
+
+def test_answers_come_in_the_order_of_the_requests(raw: socket.socket) -> None:
+    kick = {"version": 1, "id": 1, "command": "kick", "arguments": {"name": "nobody"}}
+    status = {"version": 1, "id": 2, "command": "status"}
+    data = b"".join(json.dumps(request).encode() + b"\n" for request in (kick, status, kick, status))
+    assert [answer["id"] for answer in talk(raw, data, 4)] == [1, 2, 1, 2]
+
+
+def test_a_request_byte_by_byte(raw: socket.socket) -> None:
+    for byte in b'{"version": 1, "id": 7, "command": "status"}':
+        raw.sendall(bytes([byte]))
+    assert talk(raw, b"\n")[0]["id"] == 7
+
+
+def test_a_line_without_end_is_closed(shared_broker: Broker, raw: socket.socket) -> None:
+    with pytest.raises((BrokenPipeError, ConnectionResetError)):
+        for _ in range(100):
+            raw.sendall(b"x" * 65536)
+    assert shared_broker.ask("status")
+
+
+def test_a_client_that_never_reads_is_closed_and_holds_up_nobody(shared_broker: Broker, raw: socket.socket) -> None:
+    request = b'{"version": 1, "command": "events"}\n'
+    raw.setblocking(False)
+    sent = 0
+    try:
+        while sent < 50_000_000:
+            sent += raw.send(request * 100)
+    except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+        pass
+    assert shared_broker.ask("status", timeout_seconds=5)
+
+
+def test_more_connections_than_allowed_are_closed(shared_broker: Broker) -> None:
+    sockets = []
+    for _ in range(80):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(10)
+        sock.connect(str(shared_broker.state_dir / "control.sock"))
+        sockets.append(sock)
+    assert sockets[-1].recv(10) == b""
+    for sock in sockets:
+        sock.close()
+    assert shared_broker.ask("status")
+
+
+def test_a_client_that_closes_its_side_still_gets_its_answer(raw: socket.socket) -> None:
+    raw.sendall(b'{"version": 1, "id": 1, "command": "status"}\n')
+    raw.shutdown(socket.SHUT_WR)
+    received = b""
+    while chunk := raw.recv(65536):
+        received += chunk
+    assert json.loads(received)["ok"] is True

@@ -1,0 +1,103 @@
+"""Limits: every one has its outcome, and nobody else notices."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+from tests.running import PROMPT, Broker, Client, running_broker, wait_until
+
+
+def test_no_name_in_time_closes(tmp_path: Path) -> None:
+    with running_broker(tmp_path / "state", "--name-timeout-seconds", "1") as broker:
+        client = broker.client()
+        client.expect(PROMPT)
+        quick = broker.client("quick")
+        assert "1 秒" in client.rest()
+        broker.client().rest()  # another nameless one, closed later than the one with a name could have been
+        quick.send("/who")
+        assert "quick" in quick.line()
+
+
+def test_connections_in_all_and_per_address(tmp_path: Path) -> None:
+    with running_broker(tmp_path / "state", "--max-connections", "3") as broker:
+        clients = [broker.client(f"p{number}") for number in range(3)]
+        assert "3" in broker.client().rest()
+        clients[0].close()
+        wait_until(lambda: broker.ask("status")["sessions"] == 2, "one has left")
+        assert broker.client("p3")
+    with running_broker(tmp_path / "state", "--max-connections-per-address", "2") as broker:
+        clients = [broker.client(f"p{number}") for number in range(2)]
+        assert "2" in broker.client().rest()
+        other = socket.create_connection(("127.0.0.1", broker.port), 10, source_address=("127.0.0.2", 0))
+        Client(other).enter("elsewhere")
+        other.close()
+
+
+def test_a_flood_is_slowed_by_not_reading_and_nothing_is_lost(tmp_path: Path) -> None:
+    options = ("--rate-lines-per-second", "200", "--rate-burst-lines", "50")
+    with running_broker(tmp_path / "state", *options) as broker:
+        ann, flood, calm = broker.client("ann"), broker.client("flood"), broker.client("calm")
+        ann.lines(2)
+        begin = time.monotonic()
+        flood.send(*(str(number) for number in range(250)))
+        calm.expect("flood说: 0\n")
+        calm.send("I am not slowed")
+        lines = ann.lines(251)
+        assert time.monotonic() - begin > 0.9  # 200 lines beyond the burst, at 200 a second
+        assert "calm说: I am not slowed" in lines[:150]
+        lines.remove("calm说: I am not slowed")
+        assert lines == [f"flood说: {number}" for number in range(250)]
+
+
+def test_an_address_is_slowed_as_a_whole(tmp_path: Path) -> None:
+    options = ("--address-rate-lines-per-second", "100", "--address-rate-burst-lines", "20")
+    with running_broker(tmp_path / "state", *options) as broker:
+        ann = broker.client("ann")
+        others = [broker.client(f"p{number}") for number in range(4)]
+        ann.expect("p3 进入了聊天室\n")
+        begin = time.monotonic()
+        for other in others:
+            other.send(*("x" for _ in range(30)))
+        ann.lines(120)
+        assert time.monotonic() - begin > 0.7
+
+
+def test_a_client_that_does_not_read_is_closed_and_nobody_waits(tmp_path: Path) -> None:
+    with running_broker(tmp_path / "state", "--max-behind-bytes", "100000") as broker:
+        ann = broker.client("ann")
+        deaf_socket = socket.socket()
+        deaf_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf_socket.settimeout(20)
+        deaf_socket.connect(("127.0.0.1", broker.port))
+        deaf = Client(deaf_socket)
+        deaf.enter("deaf")
+        bob = broker.client("bob")
+        ann.lines(2)
+        heard = 0
+        while True:
+            bob.send("x" * 4000)
+            line = ann.line()
+            if line == "deaf 退出了聊天室":
+                break
+            heard += 1
+            assert heard < 20_000, "the deaf one is never closed"
+        # Once it reads, it finds whole lines and the reason.
+        text = deaf.rest()
+        assert text.endswith("\n")
+        assert text.splitlines()[-1].startswith("* ")
+        for line in text.splitlines()[1:-1]:
+            assert line == "bob说: " + "x" * 4000
+        assert broker.client("deaf")
+        assert any("does not read" in event["text"] for event in broker.events("log"))
+
+
+def test_thirty_seconds_behind_closes_too(tmp_path: Path) -> None:
+    with running_broker(tmp_path / "state", "--max-behind-seconds", "1") as broker:
+        ann, deaf = broker.client("ann"), broker.client("deaf")
+        ann.line()
+        for _ in range(30):
+            ann.send(*("x" * 4000 for _ in range(50)))
+        assert ann.line() == "deaf 退出了聊天室"
+        deaf.close()
