@@ -1,4 +1,4 @@
-"""The kinds of values that settings have: how each is read from a string and from TOML, checked, and written as TOML.
+"""What a setting is, and the kinds of values: how each is read from a string and from TOML, checked, written as TOML.
 
 Owns the notion of a valid value, and the words for what is allowed. Pure; knows no setting by name, and not where a
 value came from: `broker.settings` puts that in front of the message.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,6 +19,7 @@ from broker.messages import CHILD_ROLES, Role
 from broker.text import UNWANTED
 from broker.urls import ALLOWED, UNIX_PATH_BYTES, ListenerURL, parse_listener_url
 
+VARIABLE_PREFIX: Final = "BROKER_"
 NICE_MIN: Final = -20
 NICE_MAX: Final = 19
 NICE_ROLES: Final[dict[str, Role]] = {
@@ -197,8 +198,8 @@ class NiceValues:
 
     @property
     def allowed(self) -> str:
-        roles = ", ".join(role for spelling, role in NICE_ROLES.items() if spelling == role)
-        return f"ROLE=N with a ROLE of {roles} and a nice value N from {NICE_MIN} to {NICE_MAX}"
+        *roles, last = (role for spelling, role in NICE_ROLES.items() if spelling == role)
+        return f"ROLE=N where ROLE is {', '.join(roles)} or {last}, and N from {NICE_MIN} to {NICE_MAX}"
 
     def from_strings(self, texts: Sequence[str], base: Path) -> dict[Role, int]:
         pairs: list[tuple[str, object]] = []
@@ -211,7 +212,7 @@ class NiceValues:
 
     def from_toml(self, value: object, base: Path) -> dict[Role, int]:
         if not isinstance(value, dict):
-            raise _refusal(value, f"a table of ROLE = N: {self.allowed}")
+            raise _refusal(value, f"a table of {self.allowed}")
         return self._checked(list(value.items()))
 
     def _checked(self, pairs: Sequence[tuple[str, object]]) -> dict[Role, int]:
@@ -231,6 +232,49 @@ class NiceValues:
 
     def to_toml(self, value: Mapping[Role, int]) -> str:
         return "{" + ", ".join(f"{role} = {nice}" for role, nice in value.items()) + "}"
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A default that depends on the environment or on settings that stand earlier in the table; `text` describes it."""
+
+    text: str
+    value: Callable[[Mapping[str, str], Mapping[str, Any]], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting; `help` says what it is for, `kind` what it may be. A repeatable flag adds to those before it."""
+
+    group: str
+    name: str
+    kind: Kind
+    default: Any
+    metavar: str
+    help: str
+    repeatable: bool = False
+
+    @property
+    def flag(self) -> str:
+        """Its option on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return VARIABLE_PREFIX + self.name.upper()
+
+    @property
+    def default_text(self) -> str:
+        """Its default for people."""
+        if isinstance(self.default, Computed):
+            return self.default.text
+        text = f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
+        return f"0, {self.kind.zero}" if isinstance(self.kind, Number) and self.kind.zero and not self.default else text
+
+    def default_value(self, environ: Mapping[str, str], earlier: Mapping[str, Any]) -> Any:
+        """Its default here and now."""
+        return self.default.value(environ, earlier) if isinstance(self.default, Computed) else self.default
 
 
 def toml_string(text: str) -> str:

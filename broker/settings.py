@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -19,7 +19,19 @@ from typing import Any, Final
 
 from broker.errors import ConfigError
 from broker.messages import Role
-from broker.setting_kinds import Choice, Directory, Kind, NiceValues, Number, URLs, Whole, nearest
+from broker.phrases import LANGUAGES
+from broker.setting_kinds import (
+    VARIABLE_PREFIX,
+    Choice,
+    Computed,
+    Directory,
+    NiceValues,
+    Number,
+    Setting,
+    URLs,
+    Whole,
+    nearest,
+)
 from broker.state_dir import CHAT_SOCKET, CONTROL_SOCKET, default_state_dir
 from broker.text import clean
 from broker.urls import ListenerURL, parse_listener_url
@@ -28,7 +40,6 @@ WORKERS_MAX: Final = 64
 DEFAULT_TCP_URL: Final = "chat://127.0.0.1:8888"
 CONFIG_VARIABLE: Final = "BROKER_CONFIG"
 
-_PREFIX: Final = "BROKER_"
 _NEAR: Final = 0.8
 """How alike (difflib's ratio) a variable's name must be to one of ours to be taken for a slip of the finger."""
 
@@ -70,49 +81,6 @@ class Resolved:
 
     settings: Settings
     origins: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Computed:
-    """A default that depends on the environment or on settings that stand earlier in the table; `text` describes it."""
-
-    text: str
-    value: Callable[[Mapping[str, str], Mapping[str, Any]], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting; `help` says what it is for, `kind` what it may be. A repeatable flag adds to those before it."""
-
-    group: str
-    name: str
-    kind: Kind
-    default: Any
-    metavar: str
-    help: str
-    repeatable: bool = False
-
-    @property
-    def flag(self) -> str:
-        """Its option on the command line."""
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def variable(self) -> str:
-        """Its environment variable."""
-        return _PREFIX + self.name.upper()
-
-    @property
-    def default_text(self) -> str:
-        """Its default for people."""
-        if isinstance(self.default, Computed):
-            return self.default.text
-        text = f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
-        return f"0, {self.kind.zero}" if isinstance(self.kind, Number) and self.kind.zero and not self.default else text
-
-    def default_value(self, environ: Mapping[str, str], earlier: Mapping[str, Any]) -> Any:
-        """Its default here and now."""
-        return self.default.value(environ, earlier) if isinstance(self.default, Computed) else self.default
 
 
 def _default_state_dir(environ: Mapping[str, str], _earlier: Mapping[str, Any]) -> Path:
@@ -157,7 +125,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "ROLE=N", "priority of a role's processes, -20 most favoured, 19 least", repeatable=True,
     ),
     Setting(
-        _GENERAL, "lang", Choice(("zh", "en")), "zh", "zh|en",
+        _GENERAL, "lang", Choice(LANGUAGES), "zh", "|".join(LANGUAGES),
         "language that the chat begins with; everybody may change their own with /lang",
     ),
     Setting(
@@ -228,18 +196,28 @@ SETTINGS: Final[tuple[Setting, ...]] = (
 )  # fmt: skip
 """Every setting; the order is that of the help and of `broker config`."""
 
+_BURSTS: Final = {
+    "rate_burst_lines": "rate_lines_per_second",
+    "address_rate_burst_lines": "address_rate_lines_per_second",
+}
+"""What is nothing without what."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `--config` and the flag of every setting; what they were given stays text until it is resolved."""
-    groups: dict[str, Any] = {}
+    general = parser.add_argument_group(
+        _GENERAL,
+        "Each of these and of those below is also an environment variable, as BROKER_MAX_LINE_BYTES\n"
+        "for --max-line-bytes, and a key of the file, as max_line_bytes. The flag counts more than\n"
+        "the variable, and the variable more than the file.",
+    )
+    general.add_argument(
+        "--config", metavar="FILE", help=f"TOML file with settings, see docs/settings.md (default: ${CONFIG_VARIABLE})"
+    )
+    groups = {_GENERAL: general}
     for setting in SETTINGS:
         if setting.group not in groups:
             groups[setting.group] = parser.add_argument_group(setting.group)
-            if len(groups) == 1:
-                groups[setting.group].add_argument(
-                    "--config", metavar="FILE",
-                    help=f"TOML file with any of these settings, see docs/settings.md (${CONFIG_VARIABLE})",
-                )  # fmt: skip
         groups[setting.group].add_argument(
             setting.flag, metavar=setting.metavar, action="append" if setting.repeatable else "store",
             help=f"{setting.help}{'; repeatable' if setting.repeatable else ''} (default: {setting.default_text})",
@@ -368,22 +346,30 @@ def _read(path: Path) -> dict[str, object]:
 
 def _check_variables(environ: Mapping[str, str]) -> None:
     """A variable that looks like one of ours misspelt would be ignored without a word."""
-    known = {setting.variable.removeprefix(_PREFIX) for setting in SETTINGS} | {CONFIG_VARIABLE.removeprefix(_PREFIX)}
+    known = [CONFIG_VARIABLE, *(setting.variable for setting in SETTINGS)]
+    # Compared without what all have in common, which would make them all look alike.
+    endings = [variable.removeprefix(VARIABLE_PREFIX) for variable in known]
     for name in environ:
-        if not name.startswith(_PREFIX) or name.removeprefix(_PREFIX) in known:
-            continue
-        matches = get_close_matches(name.removeprefix(_PREFIX), known, n=1, cutoff=_NEAR)
-        if matches:
-            raise ConfigError(f"the environment has {name!r}, but the variable is called {_PREFIX}{matches[0]}")
+        if name.startswith(VARIABLE_PREFIX) and name not in known:
+            matches = get_close_matches(name.removeprefix(VARIABLE_PREFIX), endings, n=1, cutoff=_NEAR)
+            if matches:
+                raise ConfigError(
+                    f"the environment has {name!r}, but the variable is called {VARIABLE_PREFIX}{matches[0]}"
+                )
 
 
 def _check_together(settings: Settings, origins: Mapping[str, str]) -> None:
     """What two settings must be to each other."""
 
     def told(name: str) -> str:
-        return f"{name} ({getattr(settings, name):g}, {origins[name]})"
+        value = getattr(settings, name)
+        return f"{name} ({f'{value:g}' if isinstance(value, float) else value}, {origins[name]})"
 
     if settings.hang_seconds <= 2 * settings.heartbeat_seconds:
         raise ConfigError(f"{told('hang_seconds')} must be more than twice {told('heartbeat_seconds')}")
     if settings.max_behind_bytes < settings.max_line_bytes:
         raise ConfigError(f"{told('max_behind_bytes')} must be at least {told('max_line_bytes')}")
+    for burst, rate in _BURSTS.items():
+        default = next(setting.default for setting in SETTINGS if setting.name == burst)
+        if getattr(settings, rate) == 0 and getattr(settings, burst) != default:
+            raise ConfigError(f"{told(burst)} has no effect without a limit, and {told(rate)} is none; set both")
