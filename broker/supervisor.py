@@ -20,7 +20,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from broker.channel import ChannelClosed, ChannelOverflow, pipe_pair, watch
 from broker.child import CONTEXT, Child, ChildSpec, Death, Reports
@@ -28,6 +28,7 @@ from broker.child_state import Event, State
 from broker.custody import Custody, Held
 from broker.errors import LocalProtocolError
 from broker.event_log import EventLog
+from broker.heartbeats import HeartbeatWatch
 from broker.listeners import Listener
 from broker.loop import READ, WRITE, Loop
 from broker.messages import (
@@ -53,11 +54,6 @@ from broker.messages import (
 )
 from broker.restart import RestartPolicy, add_restart
 from broker.settings import Settings
-from broker.watchdog import Look, Verdict, judge
-from monitor import procfs
-
-_STACK_SECONDS: Final = 0.3
-_KILL_SECONDS: Final = 1.0
 
 Entries = Mapping[Role, Callable[..., None]]
 
@@ -93,7 +89,6 @@ class Supervisor:
         self._kicks: dict[int, Callable[[str | None], None]] = {}
         self._last_kick = 0
         self._goodbye_said = False
-        self._last_check = time.monotonic()
         self._wake_up_pair = socket.socketpair()
 
     # The life of the broker.
@@ -110,7 +105,7 @@ class Supervisor:
             self._add_child("worker", index)
         self._add_child("acceptor", 0)
         self._start_next_role()
-        self.loop.call_later(self.settings.heartbeat_seconds, self._check_beats)
+        HeartbeatWatch(self.loop, self.events, self.children, self.settings)
         self.loop.run()
         self.events.record("info", "stopped", "the broker has stopped", "supervisor", os.getpid())
         return 1 if self.failure else 0
@@ -437,64 +432,6 @@ class Supervisor:
         else:
             self._tell(child, (STOP,))
 
-    # Children that do not beat.
-
-    def _check_beats(self) -> None:
-        now = time.monotonic()
-        late = now - self._last_check > 3 * self.settings.heartbeat_seconds
-        self._last_check = now
-        self.loop.call_later(self.settings.heartbeat_seconds, self._check_beats)
-        for child in list(self.children.values()):
-            if child.state not in (State.STARTING, State.READY):
-                continue
-            if late:  # it was this process that was stopped or starved: nobody can be blamed for the time
-                child.last_beat, child.look = now, None
-            self._check_beat(child, now)
-
-    def _check_beat(self, child: Child, now: float) -> None:
-        overdue = now - (child.last_beat or child.spawned)
-        if overdue < 2 * self.settings.heartbeat_seconds or child.pid is None:
-            return
-        look = _look(child.pid, now)
-        if look is None:
-            return
-        if child.look is None:
-            child.look = look
-        elif overdue >= self.settings.hang_seconds:
-            verdict = judge(child.look, look)
-            if verdict.replace:
-                self._replace_hung(child, verdict, overdue)
-            elif verdict is not child.verdict:
-                self.events.record(
-                    "warning", "hung",
-                    f"{child.name} has not beaten for {overdue:.0f} s: {verdict.text}; left alone",
-                    child.name, child.pid, verdict=verdict.text, stack=None,
-                )  # fmt: skip
-            child.verdict = verdict
-
-    def _replace_hung(self, child: Child, verdict: Verdict, overdue: float) -> None:
-        """Ask for its stack, where one can be had, write down what is the matter, and kill it."""
-        child.happen(Event.CONDEMNED)
-        reason = f"no heartbeat for {overdue:.0f} s: {verdict.text}"
-        child.condemned_for = reason
-        incarnation = child.incarnation
-
-        def finish() -> None:
-            if child.incarnation != incarnation or not child.alive:
-                return
-            stack = child.stack()
-            self.events.record(
-                "error", "hung", f"{child.name}: {reason}; it is killed and replaced",
-                child.name, child.pid, verdict=verdict.text, stack=stack,
-            )  # fmt: skip
-            child.kill(signal.SIGKILL)
-
-        if verdict is Verdict.STOPPED:
-            finish()
-        else:
-            child.kill(signal.SIGUSR1)
-            self.loop.call_later(_STACK_SECONDS, finish)
-
     def _condemn(self, child: Child, reason: str) -> None:
         if child.condemned_for is None:
             child.happen(Event.CONDEMNED)
@@ -586,8 +523,3 @@ class Supervisor:
                 self._stop_by_force()  # asked twice
             elif number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 self.stop(f"{signal.Signals(number).name} received")
-
-
-def _look(pid: int, now: float) -> Look | None:
-    stat, times = procfs.process_stat(pid), procfs.total_schedstat(pid)
-    return None if stat is None or times is None else Look(now, stat.state, times.on_cpu_ns, times.waiting_ns)

@@ -75,7 +75,8 @@ class WorkerProcess(ChildProcess):
 
     def on_message(self, message: tuple[Any, ...]) -> None:
         if message[0] == ATTACH:
-            self._attach(*message[1:], self.control.take_descriptor())
+            _, session, listener, peer, address = message
+            self._attach(session, listener, peer, address, self.control.take_descriptor())
         elif message[0] == LINK:
             self._new_link(self.control.take_descriptor())
         else:

@@ -24,13 +24,13 @@ from broker.linux import lowest_nice_allowed, raise_descriptor_limit
 from broker.listeners import open_all
 from broker.settings import Settings
 from broker.state_dir import CONTROL_SOCKET, EVENT_FILE, LOG_FILE, PidLock, make_state_dir
-from broker.supervisor import Supervisor
+from broker.supervisor import Entries, Supervisor
 from workers.acceptor import AcceptorProcess
 from workers.harness import Birth, live
 from workers.router import RouterProcess
 from workers.worker import WorkerProcess
 
-_ENTRIES: Final = {
+_ENTRIES: Final[Entries] = {
     "router": partial(live, RouterProcess),
     "worker": partial(live, WorkerProcess),
     "acceptor": partial(live, AcceptorProcess),
@@ -184,8 +184,10 @@ def _serve_detached(settings: Settings, writer: int) -> int:
             settings.state_dir / LOG_FILE, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8"
         )
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+        log = handler.stream
+        assert log is not None  # it is open from the beginning
         # Before any child is forked, or it would hold on to the terminal, or to the pipe of who started us.
-        for fd, target in ((0, null), (1, null), (2, handler.stream.fileno())):
+        for fd, target in ((0, null), (1, null), (2, log.fileno())):
             os.dup2(target, fd)
         return serve(settings, handler, lambda banner: answer(banner=banner))
     except BrokerError as error:
