@@ -84,11 +84,7 @@ class Resolved:
 
 
 def _default_state_dir(environ: Mapping[str, str], _earlier: Mapping[str, Any]) -> Path:
-    try:
-        name = str(default_state_dir(environ))
-    except RuntimeError:
-        raise ConfigError("there is no home directory to put it in; name a directory with --state-dir") from None
-    path: Path = _STATE_DIR_KIND.from_toml(name, Path())
+    path: Path = _STATE_DIR_KIND.from_toml(str(default_state_dir(environ)), Path())
     return path
 
 

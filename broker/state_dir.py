@@ -6,6 +6,7 @@ was killed: a pidfile without a lock is stale, whatever it says. Children close 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -14,7 +15,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from broker.errors import AlreadyRunningError, StartError
+from broker.errors import AlreadyRunningError, StartError, UsageError
 
 PIDFILE = "broker.pid"
 CONTROL_SOCKET = "control.sock"
@@ -29,14 +30,30 @@ def default_state_dir(environ: Mapping[str, str]) -> Path:
         return Path(environ["BROKER_STATE_DIR"]).expanduser().absolute()
     if environ.get("XDG_RUNTIME_DIR"):
         return Path(environ["XDG_RUNTIME_DIR"]).absolute() / "broker"
-    return Path("~/.local/state/broker").expanduser()
+    try:
+        return Path("~/.local/state/broker").expanduser()
+    except RuntimeError:
+        raise UsageError("there is no home directory to keep the state in; name a directory with --state-dir") from None
 
 
 def make_state_dir(path: Path) -> None:
-    """Make the directory with mode 0700, or check that it is a writable directory; StartError if it cannot be had."""
+    """Make the directory with mode 0700, or check that one that is there will do; StartError if it cannot be had.
+
+    The mode of a directory that somebody else made is theirs to choose, but where others may write, they could put
+    their socket in the place of ours: that is refused.
+    """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.chmod(0o700)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        if not path.is_dir():
+            raise FileExistsError
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & 0o022:
+            raise StartError(
+                f"others may write to the state directory {path} (mode {mode:o}); `chmod 700` it, or name another with "
+                "--state-dir"
+            )
     except FileExistsError:
         raise StartError(f"the state directory {path} is not a directory; name another with --state-dir") from None
     except OSError as error:

@@ -196,3 +196,34 @@ def test_detach_says_why_it_could_not(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert str(port) in result.stderr
     assert one_line(result.stderr)
+
+
+def test_a_directory_that_is_not_ours_alone_is_left_as_it_is(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    theirs.chmod(0o777)
+    result = Broker(theirs).run("start", "--listen", "chat://127.0.0.1:0")
+    assert result.returncode == 1
+    assert "chmod 700" in result.stderr
+    assert one_line(result.stderr)
+    readable = tmp_path / "readable"
+    readable.mkdir()
+    readable.chmod(0o755)
+    with running_broker(readable):
+        assert readable.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_low_descriptor_limit_lowers_the_default_and_refuses_what_was_asked_for(tmp_path: Path) -> None:
+    broker = Broker(tmp_path / "state")
+    shell = f"ulimit -n 1000; exec {' '.join(broker.command('start', '--listen', 'chat://127.0.0.1:0'))}"
+    asked = subprocess.run(["sh", "-c", f"{shell} --max-connections 900"], capture_output=True, text=True, check=False)
+    assert asked.returncode == 2
+    assert "744" in asked.stderr
+    process = subprocess.Popen(["sh", "-c", shell], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        assert "at most 744 connections" in process.stderr.readline()
+        wait_until(lambda: broker.run("status").returncode == 0, "it runs all the same")
+    finally:
+        process.terminate()
+        process.communicate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 import logging.handlers
@@ -22,7 +23,7 @@ from broker.errors import BrokerError, ConfigError, StartError
 from broker.event_log import EventLog
 from broker.linux import lowest_nice_allowed, raise_descriptor_limit
 from broker.listeners import open_all
-from broker.settings import Settings
+from broker.settings import Resolved, Settings
 from broker.state_dir import CONTROL_SOCKET, EVENT_FILE, LOG_FILE, PidLock, make_state_dir
 from broker.supervisor import Entries, Supervisor
 from workers.acceptor import AcceptorProcess
@@ -52,21 +53,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Start and serve; with --detach, start and return."""
-    settings = settings_module.from_arguments(arguments, os.environ).settings
+    resolved = settings_module.from_arguments(arguments, os.environ)
     if arguments.detach:
-        return _detach(settings)
+        return _detach(resolved)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
-    return serve(settings, handler, lambda text: print(text, flush=True))
+    return serve(resolved, handler, lambda text: print(text, flush=True))
 
 
-def serve(settings: Settings, log_handler: logging.Handler, announce: Announce) -> int:
+def serve(resolved: Resolved, log_handler: logging.Handler, announce: Announce) -> int:
     """Be the supervisor until the broker stops; BrokerError if it cannot start."""
     logger = logging.getLogger("broker")
-    logger.setLevel(settings.log_level.upper())
+    logger.setLevel(resolved.settings.log_level.upper())
     logger.handlers = [log_handler]
     logger.propagate = False
-    _check_limits(settings)
+    settings = _within_limits(resolved, logger)
     make_state_dir(settings.state_dir)
     lock = PidLock(settings.state_dir)
     try:
@@ -74,7 +75,7 @@ def serve(settings: Settings, log_handler: logging.Handler, announce: Announce) 
         try:
             supervisor = Supervisor(
                 settings, listeners, EventLog(settings.state_dir / EVENT_FILE), _ENTRIES, Birth,
-                lambda: announce(_banner(settings, supervisor)),
+                lambda: announce(_banner(resolved, supervisor)),
             )  # fmt: skip
             control = ControlServer(supervisor.loop, settings.state_dir / CONTROL_SOCKET, handlers(supervisor))
             try:
@@ -91,12 +92,19 @@ def serve(settings: Settings, log_handler: logging.Handler, announce: Announce) 
     return status
 
 
-def _check_limits(settings: Settings) -> None:
-    """What the kernel will not allow is said now, not when the ten-thousandth client comes."""
+def _within_limits(resolved: Resolved, logger: logging.Logger) -> Settings:
+    """What the kernel will not allow is said now, not when the ten-thousandth client comes.
+
+    ConfigError for what was asked for; a default that is too much for this machine is lowered, with a warning.
+    """
+    settings = resolved.settings
     limit = raise_descriptor_limit()
     wanted = settings.max_connections + _DESCRIPTORS_BESIDE_CLIENTS
-    if limit < wanted:
-        most = max(0, limit - _DESCRIPTORS_BESIDE_CLIENTS)
+    most = max(0, limit - _DESCRIPTORS_BESIDE_CLIENTS)
+    if limit < wanted and most and resolved.origins["max_connections"] == "default":
+        logger.warning("at most %d connections: the hard limit on open descriptors is %d", most, limit)
+        settings = dataclasses.replace(settings, max_connections=most)
+    elif limit < wanted:
         raise ConfigError(
             f"max_connections {settings.max_connections} needs {wanted} open descriptors, but the hard limit is "
             f"{limit}; raise it (ulimit -Hn) or set --max-connections to at most {most}"
@@ -107,11 +115,14 @@ def _check_limits(settings: Settings) -> None:
             raise ConfigError(
                 f"no permission for nice {nice} of {role}: without CAP_SYS_NICE the lowest allowed here is {lowest}"
             )
+    return settings
 
 
-def _banner(settings: Settings, supervisor: Supervisor) -> str:
-    """What to do next, with commands that can be copied."""
-    here = "" if "--state-dir" not in sys.argv else f" --state-dir {shlex.quote(str(settings.state_dir))}"
+def _banner(resolved: Resolved, supervisor: Supervisor) -> str:
+    """What to do next, with commands that can be copied, into another terminal too."""
+    here = ""
+    if resolved.origins["state_dir"] != "default":
+        here = f" --state-dir {shlex.quote(str(resolved.settings.state_dir))}"
     lines = [f"The broker is running, PID {os.getpid()}. Talk with any of:"]
     for listener in supervisor.listeners:
         url = listener.url
@@ -143,7 +154,7 @@ def _program() -> str:
         return str(called.absolute())
 
 
-def _detach(settings: Settings) -> int:
+def _detach(resolved: Resolved) -> int:
     """Serve in a process of its own session, and wait for it to say that clients can connect, or why not."""
     reader, writer = os.pipe()
     pid = os.fork()
@@ -153,7 +164,7 @@ def _detach(settings: Settings) -> int:
             text = answers.read()
         os.waitpid(pid, 0)
         if not text:
-            raise StartError(f"the broker ended before it was ready; see {settings.state_dir / LOG_FILE}")
+            raise StartError(f"the broker ended before it was ready; see {resolved.settings.state_dir / LOG_FILE}")
         answer = json.loads(text)
         if "error" in answer:
             error = BrokerError(answer["error"])
@@ -166,10 +177,10 @@ def _detach(settings: Settings) -> int:
     if os.fork():
         os._exit(0)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    os._exit(_serve_detached(settings, writer))
+    os._exit(_serve_detached(resolved, writer))
 
 
-def _serve_detached(settings: Settings, writer: int) -> int:
+def _serve_detached(resolved: Resolved, writer: int) -> int:
     answers = os.fdopen(writer, "w", encoding="utf-8")
     null = os.open(os.devnull, os.O_RDWR)
 
@@ -179,9 +190,9 @@ def _serve_detached(settings: Settings, writer: int) -> int:
             answers.close()
 
     try:
-        make_state_dir(settings.state_dir)
+        make_state_dir(resolved.settings.state_dir)
         handler = logging.handlers.RotatingFileHandler(
-            settings.state_dir / LOG_FILE, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8"
+            resolved.settings.state_dir / LOG_FILE, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8"
         )
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
         log = handler.stream
@@ -189,7 +200,7 @@ def _serve_detached(settings: Settings, writer: int) -> int:
         # Before any child is forked, or it would hold on to the terminal, or to the pipe of who started us.
         for fd, target in ((0, null), (1, null), (2, log.fileno())):
             os.dup2(target, fd)
-        return serve(settings, handler, lambda banner: answer(banner=banner))
+        return serve(resolved, handler, lambda banner: answer(banner=banner))
     except BrokerError as error:
         answer(error=str(error), exit_status=error.exit_status)
         return error.exit_status
