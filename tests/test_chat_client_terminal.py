@@ -112,6 +112,7 @@ def test_someone_chats(server: ChatServer) -> None:
         terminal.wait_for("Welcome, carol!", "carol>", f"lobby | 1 here | {server.url}")
         server.say("bob", "hello <carol>")
         terminal.wait_for("+ | bob joined the room", "bob | hello <carol>", "lobby | 2 here")
+        assert re.search(rb"\x1b\[38;5;\d+mbob\x1b", terminal.output)
         terminal.type("hi bob" + ENTER)
         terminal.wait_for("carol | hi bob")
         server.wait_until(lambda: server.heard("bob") == ["carol: hi bob"])
@@ -330,6 +331,7 @@ def test_a_flood_is_shown_whole_and_in_order_while_one_types(server: ChatServer)
 def evil_server(data: bytes) -> Iterator[str]:
     """Something that asks for a name like a broker, and then sends `data`."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(DEADLINE_SECONDS)
         url = f"chat://127.0.0.1:{listener.getsockname()[1]}"
         connections: list[socket.socket] = []
 
@@ -366,12 +368,18 @@ def test_without_colours(server: ChatServer) -> None:
         terminal.wait_for("ann>", "lobby |")
         server.say("bob", "hello")
         terminal.wait_for("bob | hello")
-        assert not re.search(rb"\x1b\[[0-9;]*3[0-9;]*m", terminal.output)
+        assert b"\x1b[38;" not in terminal.output
 
 
 def test_a_terminal_that_can_do_nothing_gets_plain_lines(server: ChatServer) -> None:
     with Terminal("--connect", server.url, environment={"TERM": "dumb"}) as terminal:
         terminal.wait_for("Your name: [carol]")
+        terminal.type("a b\n")
+        terminal.wait_for("cannot have spaces")
+        terminal.wait_until(lambda: terminal.lines()[-1] == "Your name: [carol]")
+        server.pass_time(60)
+        terminal.wait_for("No name within 60 seconds")
+        terminal.wait_until(lambda: terminal.lines()[-1] == "Your name: [carol]")
         terminal.type("ann\n")
         terminal.wait_for("* Welcome, ann!")
         server.say("bob", "hello")

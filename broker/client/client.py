@@ -24,8 +24,6 @@ GIVE_UP_SECONDS: Final = 600.0
 QUIT_SECONDS: Final = 2.0
 """How long the broker has to answer `/quit` before the person leaves without an answer."""
 
-_ANNOUNCED_ENDINGS: Final = frozenset({Ending.CLOSING, Ending.WORKER_RETIRED})
-
 
 class Client:
     """A Conversation with its connections, one after the other.
@@ -53,6 +51,7 @@ class Client:
         self._show = show
         self._changed = changed
         self._delays = backoff_delays()
+        self._lost = False
         self._give_up_at = 0.0
         self._next_attempt_at = 0.0
         self._name_given = asyncio.Event()
@@ -101,6 +100,7 @@ class Client:
         self.conversation.give_name(name)
         self._name_given.set()
         self.flush()
+        self._changed()
 
     def leave(self) -> None:
         """Let `run` return: with `/quit` if that is possible, at once when called a second time."""
@@ -128,6 +128,9 @@ class Client:
             while data := await connection.read():
                 lines = conversation.received(data)
                 self.flush()
+                if self._lost and conversation.phase is not Phase.GREETING:
+                    self._lost = False
+                    self._say(sentences.CONNECTED_AGAIN)
                 if lines:
                     self._show(lines)
                 if conversation.phase is Phase.WAITING:
@@ -162,15 +165,18 @@ class Client:
             await self._name_given.wait()
             return await self._find_again()
         if not self._reconnect or not conversation.ever_asked:
-            raise ConnectError(
-                f"the broker ended the connection{conversation.last_words and ': '}{conversation.last_words}"
-            )
-        self._say(
-            sentences.CONNECTING_AGAIN if conversation.ending in _ANNOUNCED_ENDINGS else sentences.CONNECTION_LOST
-        )
-        connection = await self._find_again()
-        self._say(sentences.CONNECTED_AGAIN)
-        return connection
+            raise ConnectError(self._why_it_ended())
+        if not self._lost:
+            self._lost = True
+            unannounced = conversation.ending is Ending.LOST
+            self._say(sentences.CONNECTION_LOST if unannounced else sentences.CONNECTING_AGAIN)
+        return await self._find_again()
+
+    def _why_it_ended(self) -> str:
+        conversation = self.conversation
+        if conversation.last_words and (conversation.ending is not Ending.LOST or not conversation.ever_asked):
+            return f"the broker ended the connection: {conversation.last_words}"
+        return "the connection was lost"
 
     async def _find_again(self) -> Connection:
         loop = asyncio.get_running_loop()

@@ -33,6 +33,8 @@ from broker.text import clean
 MAX_LINE_BYTES: Final = 4096
 """What a broker takes in one line, without its end (docs/chat-protocol.md, Limits)."""
 
+_LINE_END: Final = re.compile("\r\n?|\n")  # not all that `splitlines` takes for one: these end a message
+
 NAME_RETRY_SECONDS: Final = (0.3, 0.6, 1.2, 2.0, 3.0)
 """Delays before trying again a name that our lost connection may still hold."""
 
@@ -56,6 +58,7 @@ class Ending(Enum):
     QUIT = "quit"
     KICKED = "kicked"
     NAME_TIMED_OUT = "name timed out"
+    FELL_BEHIND = "fell behind"
     CLOSING = "closing"
     WORKER_RETIRED = "worker retired"
 
@@ -77,7 +80,7 @@ class Conversation:
         self.outgoing: list[str] = []
         """Lines for the broker, to be sent and cleared by whoever has the connection."""
         self.refusal = ""
-        """Why the broker refused the last name, or the room that was asked for; empty if it did not."""
+        """Why the broker refused the name that was sent last, or the room asked for; empty if it did not."""
         self.last_words = ""
         """The last thing that the broker told this person alone."""
         self.people = People()
@@ -136,6 +139,13 @@ class Conversation:
         if self.phase is Phase.ASKING:
             self._name_retries.clear()
             self._send_name()
+        elif self.phase is Phase.ENDED:
+            self.ending = Ending.LOST  # the broker's impatience is answered
+
+    @property
+    def asks_name(self) -> bool:
+        """The next thing that the person has to give is a name, though the broker may have tired of waiting for it."""
+        return self.phase is Phase.ASKING or (self.phase is Phase.ENDED and self.ending is Ending.NAME_TIMED_OUT)
 
     def name_again(self) -> None:
         """The delay that `retry_seconds` told is over."""
@@ -147,7 +157,7 @@ class Conversation:
 
         Of a text of several lines only the first can be a command. Nothing of it is sent if one line is too long.
         """
-        first, *others = text.splitlines() or [""]
+        first, *others = _LINE_END.split(text)
         lines = [first, *(f"/{line}" if line.startswith("/") else line for line in others)]
         for line in lines:
             length = len(line.encode(errors="replace"))
@@ -182,6 +192,7 @@ class Conversation:
         self._send(self.name)
         self._name_sent = True
         self._name_taken = False
+        self.refusal = ""
         self.phase = Phase.NAMING
 
     def _echo(self, line: str) -> list[Line]:
@@ -224,7 +235,7 @@ class Conversation:
             shown += self._notice(text)
         return shown
 
-    def _notice(self, text: str, **values: str) -> list[Line]:
+    def _notice(self, text: str) -> list[Line]:
         self.last_words = text.removeprefix(REPLY_PREFIX)
         return [Line(Kind.NOTICE, self.last_words, raw=text)]
 
@@ -314,8 +325,12 @@ class Conversation:
         self.people.found([], 0)
         return self._notice(raw)
 
-    def _people_listed(self, raw: str, names: str, **values: str) -> list[Line]:
-        self.people.met(_listed(names))
+    def _people_listed(self, raw: str, room: str, total: str, names: str, **values: str) -> list[Line]:
+        others = [name for name in _listed(names) if name != self.name]
+        if room == self.room:
+            self.people.found(others, max(0, int(total) - 1 - len(others)))
+        else:
+            self.people.met(others)
         return self._notice(raw)
 
     def _rooms_listed(self, raw: str, rooms: str, **values: str) -> list[Line]:
@@ -326,7 +341,7 @@ class Conversation:
 
     def _language_set(self, raw: str, language: str) -> list[Line]:
         self.language = self._wanted_language = language
-        return self._notice(raw)
+        return [] if self.phase is Phase.GREETING else self._notice(raw)  # in GREETING it was not the person who asked
 
     def _farewell(self, ending: Ending, raw: str) -> list[Line]:
         self.ending = ending
@@ -375,6 +390,7 @@ _HANDLERS: Final[dict[Phrase, Callable[..., list[Line]]]] = {
     phrases.KICKED: _ending(Ending.KICKED),
     phrases.KICKED_BECAUSE: _ending(Ending.KICKED),
     phrases.NAME_TIMED_OUT: _ending(Ending.NAME_TIMED_OUT),
+    phrases.FELL_BEHIND: _ending(Ending.FELL_BEHIND),
     phrases.CLOSING: _ending(Ending.CLOSING),
     phrases.WORKER_RETIRED: _ending(Ending.WORKER_RETIRED),
 }

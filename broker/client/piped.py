@@ -46,7 +46,8 @@ class PipedChat:
         self._width = width
         self._moved = asyncio.Event()
         self._asked = False
-        self._failure = ""
+        self._refusal = ""
+        self._unsent = 0
 
     async def run(self) -> None:
         """Say all of the input, then read until the broker closes; BrokerError if not all of that could be done."""
@@ -59,22 +60,23 @@ class PipedChat:
             await asyncio.wait([saying])
         if not saying.cancelled():
             saying.result()
-        if not self._failure and self._client.broken and self._conversation.ending is Ending.LOST:
-            self._failure = "the connection broke before the broker had closed it"
-        if self._failure:
-            raise ConnectError(self._failure)
+        if self._refusal:
+            raise ConnectError(self._refusal)
+        if self._client.broken and self._conversation.ending is Ending.LOST:
+            raise ConnectError("the connection broke before the broker had closed it")
+        if self._unsent:
+            raise ConnectError(f"lines of the input that were too long and not sent: {self._unsent}")
 
     async def _say_input(self) -> None:
         async for lines in _chunks_of_lines(sys.stdin.fileno()):
             for line in lines:
                 await self._until_ready()
-                if self._conversation.phase is Phase.ASKING:
+                if self._conversation.asks_name:
                     self._client.give_name(line.strip() or self._login_name)
                 else:
                     taken, shown = self._conversation.say(line)
                     self._show(shown)
-                    if not taken:
-                        self._failure = shown[0].text
+                    self._unsent += not taken
             await self._client.send()
         await self._until_ready()
         self._client.finish()
@@ -87,7 +89,7 @@ class PipedChat:
 
     @property
     def _may_answer(self) -> bool:
-        return self._asks and self._conversation.phase is Phase.ASKING
+        return self._asks and self._conversation.asks_name
 
     def _changed(self) -> None:
         conversation = self._conversation
@@ -96,8 +98,8 @@ class PipedChat:
             if self._asked:
                 _print(sys.stderr, f"{sentences.NAME_PROMPT.fill(conversation.language)}[{self._login_name}] ")
         refused = conversation.refusal and conversation.phase in (Phase.ASKING, Phase.PRESENT)
-        if refused and not self._may_answer and not self._failure:
-            self._failure = conversation.refusal
+        if refused and not self._may_answer and not self._refusal:
+            self._refusal = conversation.refusal
             self._client.leave()
         self._moved.set()
 
@@ -112,6 +114,7 @@ class PipedChat:
             elif not line.mine:
                 _print(sys.stderr, f"broker: {line.text}\n")
         _print(sys.stdout, "".join(told))
+        self._asked = False  # the question, if it still stands, is no longer at the end
 
 
 def _print(file: TextIO, text: str) -> None:

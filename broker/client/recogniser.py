@@ -48,6 +48,7 @@ _REPLIES: Final = (
     phrases.KICKED,
     phrases.KICKED_BECAUSE,
     phrases.WORKER_RETIRED,
+    phrases.FELL_BEHIND,
     phrases.CLOSING,
 )
 """Replies that this client acts upon; all others are notices to be read."""

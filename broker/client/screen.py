@@ -147,12 +147,11 @@ class Screen:
 
     def _layout(self) -> Layout:
         control = BufferControl(self.input_line, input_processors=[BeforeInput(self._handler.prompt, style="bold")])
-        completing = Condition(lambda: self.input_line.complete_state is not None)
         input_window = Window(
             control,
             wrap_lines=True,
             dont_extend_height=True,
-            height=lambda: Dimension(min=MENU_ROWS + 1 if completing() else 1, max=INPUT_ROWS),
+            height=lambda: Dimension(min=MENU_ROWS + 1 if self.input_line.complete_state else 1, max=INPUT_ROWS),
         )
         status_bar = Window(
             FormattedTextControl(lambda: f" {self._handler.status(self._leaving_next)}"),

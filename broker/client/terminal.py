@@ -12,7 +12,7 @@ import time
 from broker.client import sentences
 from broker.client.client import Client
 from broker.client.completion import Vocabulary
-from broker.client.conversation import Conversation, Ending, Phase
+from broker.client.conversation import Conversation, Phase
 from broker.client.finding import Find
 from broker.client.lines import Line
 from broker.client.painter import Painter
@@ -51,7 +51,7 @@ class TerminalChat:
 
     def prompt(self) -> str:
         """The person's name, as what is typed will bear it; or the question for it."""
-        if self._asking:
+        if self._conversation.asks_name:
             return sentences.NAME_PROMPT.fill(self._conversation.language)
         return f"{self._conversation.name}> "
 
@@ -60,7 +60,7 @@ class TerminalChat:
         conversation, client = self._conversation, self._client
         if leaving_next:
             return sentences.LEAVE_HINT.fill(conversation.language)
-        if self._asking:
+        if conversation.asks_name:
             return sentences.ASKING_NAME.fill(conversation.language)
         if client.connection is None:
             return self._trouble()
@@ -76,7 +76,7 @@ class TerminalChat:
         if text.strip().lower() == "/quit":
             self.leave()
             return True
-        if self._asking:
+        if self._conversation.asks_name:
             self._screen.input_line.reset()  # a name does not belong in the history
             if text.strip():
                 self._client.give_name(text.strip())
@@ -96,12 +96,6 @@ class TerminalChat:
 
     # Within.
 
-    @property
-    def _asking(self) -> bool:
-        conversation = self._conversation
-        timed_out = conversation.phase is Phase.ENDED and conversation.ending is Ending.NAME_TIMED_OUT
-        return timed_out or conversation.phase is Phase.ASKING
-
     def _trouble(self) -> str:
         language, client = self._conversation.language, self._client
         if not client.trouble:
@@ -113,7 +107,7 @@ class TerminalChat:
         self._screen.print("".join([self._painter.paint(line, clock, width) for line in lines]))
 
     def _changed(self) -> None:
-        if self._asking and not self._conversation.name and self._login_name:
+        if self._conversation.asks_name and not self._conversation.name and self._login_name:
             self._screen.suggest(self._login_name)
             self._login_name = ""
         self._screen.refresh()
