@@ -101,33 +101,38 @@ def new_nice(row: ProcessRow, priority: int, relative: bool) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whoever wants to renice: effective user id, and whether CAP_SYS_NICE is in force (CapEff, capabilities(7))."""
+    """Whoever wants to renice: effective user id, whether CAP_SYS_NICE is in force (CapEff), and the set of all
+    capabilities that it could have in force (CapPrm, a bit each); capabilities(7).
+    """
 
     euid: int
     cap_sys_nice: bool
+    permitted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """A process as the permission check sees it: its owner's real and effective user ids, its own soft RLIMIT_NICE,
-    and the highest nice value among its threads (the one that is hardest to lower).
+    the highest nice value among its threads (the one that is hardest to lower), and its capabilities (CapPrm).
     """
 
     ruid: int
     euid: int
     nice_limit: int
     highest_nice: int
+    permitted: int = 0
 
 
 def lowest_allowed(caller: Caller, standing: Standing) -> int | None:
     """The lowest nice value that the caller may give; None if the process is not his to change at all (EPERM).
 
     Raising nice is always allowed; lowering it down to 20 - RLIMIT_NICE, the limit being the process's own (EACCES
-    below that); CAP_SYS_NICE allows everything.
+    below that); CAP_SYS_NICE allows everything. Nobody else may touch a process that has capabilities which he has
+    not (EPERM; `cap_safe_nice()` in security/commoncap.c).
     """
     if caller.cap_sys_nice:
         return NICE_MIN
-    if caller.euid not in (standing.ruid, standing.euid):
+    if caller.euid not in (standing.ruid, standing.euid) or standing.permitted & ~caller.permitted:
         return None
     return max(min(standing.highest_nice, 20 - standing.nice_limit), NICE_MIN)
 
@@ -135,6 +140,8 @@ def lowest_allowed(caller: Caller, standing: Standing) -> int | None:
 def refusal(caller: Caller, standing: Standing, new: int) -> str | None:
     """Why the caller may not set `new`, and what he may; None if he may."""
     lowest = lowest_allowed(caller, standing)
+    if lowest is None and caller.euid in (standing.ruid, standing.euid):
+        return "has capabilities that you have not; that takes CAP_SYS_NICE"
     if lowest is None:
         return f"belongs to user id {standing.euid}; that takes its owner, or CAP_SYS_NICE"
     if new >= lowest:

@@ -110,7 +110,8 @@ def _start_ticks(row: ProcessRow) -> int | None:
 
 def _caller(process: str | int, euid: int) -> Caller:
     status = procfs.parse_status(procfs.read(f"/proc/{process}/status") or b"")
-    return Caller(euid, bool(int(status.get("CapEff", "0"), 16) >> _CAP_SYS_NICE & 1))
+    effective, permitted = (int(status.get(name, "0"), 16) for name in ("CapEff", "CapPrm"))
+    return Caller(euid, bool(effective >> _CAP_SYS_NICE & 1), permitted)
 
 
 def _standing(change: Change) -> Standing | None:
@@ -123,7 +124,7 @@ def _standing(change: Change) -> Standing | None:
     if status is None or nice_limit is None or not nices:
         return None
     ruid, euid = map(int, status["Uid"].split()[:2])
-    return Standing(ruid, euid, nice_limit, max(nices))
+    return Standing(ruid, euid, nice_limit, max(nices), int(status["CapPrm"], 16))
 
 
 def renice(changes: Iterable[Change], state_dir: Path, is_answering: bool) -> tuple[list[Outcome], str | None]:
@@ -158,13 +159,15 @@ def carry_out(change: Change) -> Outcome:
     old: dict[int, int] = {}
     for _ in range(MAX_PASSES):
         process = procfs.process_stat(pid)
-        if process is None or process.start_ticks != change.start_ticks:
-            return Outcome(change, failure="it ended meanwhile" if old else "it is gone; nothing was changed")
         threads = procfs.thread_stats(pid)
+        if not threads or process is None or process.start_ticks != change.start_ticks:
+            return Outcome(change, failure="it ended meanwhile" if old else "it is gone; nothing was changed")
+        if process.state in "ZX" and process.threads <= 1:  # whose priority can be set, says the kernel: to no avail
+            return Outcome(change, failure="it is dead and only waits to be reaped")
         for tid, thread in threads.items():
             old.setdefault(tid, thread.nice)
         wrong = [tid for tid, thread in threads.items() if thread.nice != change.new]
-        if threads and not wrong:
+        if not wrong:
             before = tuple(sorted(dict.fromkeys(old.values())))
             return Outcome(change, before, len(threads))
         for tid in wrong:

@@ -200,7 +200,8 @@ class _Supervisor:
                     selector.register(connection.fileno(), selectors.EVENT_READ, connection.makefile("rwb"))
                 elif not self.serve_line(key.data):
                     selector.unregister(key.fileobj)
-                    key.data.close()
+                    with suppress(BrokenPipeError):  # what could not be flushed is tried again
+                        key.data.close()
                     connections.pop(key.fd).close()
 
     def serve_line(self, stream: Any) -> bool:
@@ -212,8 +213,11 @@ class _Supervisor:
             request = json.loads(line)
             result = self.answer(request["command"], request.get("arguments", {}))
             answer = {"version": 1, "id": request["id"], "ok": True, "result": result}
-            stream.write(json.dumps(answer).encode() + b"\n")
-            stream.flush()
+            try:
+                stream.write(json.dumps(answer).encode() + b"\n")
+                stream.flush()
+            except BrokenPipeError:  # the client gave up waiting
+                return False
         return True
 
 

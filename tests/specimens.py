@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pty
 import signal
+import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from monitor import procfs
 from tests.running import is_gone, wait_until
+
+_PR_SET_NO_NEW_PRIVS = 38
 
 READY = "import os, signal, sys, threading\nos.write(1, b'%d\\n' % os.getpid())\n"
 """What a specimen does once it is what it is to be; `pause` for those that then only exist."""
@@ -33,6 +38,14 @@ PARENT_OF_ZOMBIES = (
     f"for _ in range(2): os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)\n{PAUSE}"
 )
 """Two dead children. WNOWAIT leaves a zombie what it is (and may tell of one of them twice)."""
+MAKER_OF_THREADS = (
+    "import threading, time\n"
+    "def start(): threading.Thread(target=time.sleep, args=(0.02,)).start()\n"
+    "for _ in range(5): start()\n"
+    "os = __import__('os'); os.write(1, b'%d\\n' % os.getpid())\n"
+    "while True: start(); time.sleep(0.002)\n"
+)
+"""Always has young threads."""
 EVERYTHING = (
     "import ctypes, os, threading\nos.nice(3)\nmemory = ctypes.create_string_buffer(4096)\n"
     "assert ctypes.CDLL(None).mlock(memory, 4096) == 0\nthreading.Thread(target=threading.Event().wait).start()\n"
@@ -103,6 +116,32 @@ def vanished_pid() -> int:
         os._exit(0)
     os.waitpid(pid, 0)
     return pid
+
+
+def unprivileged(trial: Callable[[], None]) -> None:
+    """Run `trial` in a forked process without any capability; AssertionError with its traceback if it fails.
+
+    Root keeps its user id, so that it can still read Python's own files, but loses its powers (capabilities(7)), and
+    no_new_privs keeps them from coming back with an exec (prctl(2)).
+    """
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            version_3, nothing = struct.pack("Ii", 0x20080522, 0), bytes(24)
+            libc = ctypes.CDLL(None)
+            assert libc.capset(version_3, nothing) == 0
+            assert libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            trial()
+        except BaseException:
+            os.write(write_end, traceback.format_exc().encode()[-60000:])
+        finally:
+            os._exit(0)
+    os.close(write_end)
+    with open(read_end) as failure:
+        complaint = failure.read()
+    os.waitpid(pid, 0)
+    assert not complaint, complaint
 
 
 def _end(pid: int) -> None:

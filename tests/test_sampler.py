@@ -20,6 +20,7 @@ from monitor.snapshot import ProcessRow, Snapshot
 from monitor.stat import stat_of
 from tests.fake_broker import HELPER, IN_PER_BEAT, OUT_PER_BEAT, FakeBroker
 from tests.running import state_of, wait_until
+from tests.specimens import unprivileged
 from tests.test_stat import PLAIN
 
 TIMEOUT_SECONDS = 0.3
@@ -228,25 +229,16 @@ def test_a_new_broker_that_does_not_answer_is_not_taken_for_the_old_one(tmp_path
 
 
 def test_a_state_directory_of_somebody_else_is_not_called_empty(tmp_path: Path) -> None:
-    """Nobody is kept out where the tests run as root, so the directory is entered by a process that is not."""
     with FakeBroker(tmp_path / "state") as fake:
-        fake.state_dir.chmod(0)
-        try:
-            pid = os.fork()
-            if pid == 0:
-                try:
-                    if os.geteuid() == 0:
-                        os.setgroups([])
-                        os.setuid(65534)
-                    Sampler(fake.state_dir).sample()
-                except ControlError as error:
-                    os._exit(7 if error.code == "permission" else 8)
-                except BaseException:
-                    os._exit(9)
-                os._exit(0)
-            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
-        finally:
-            fake.state_dir.chmod(0o700)
+        fake.state_dir.chmod(0)  # which keeps its owner out too
+
+        def trial() -> None:
+            with pytest.raises(ControlError) as caught:
+                Sampler(fake.state_dir).sample()
+            assert caught.value.code == "permission"
+
+        unprivileged(trial)
+        fake.state_dir.chmod(0o700)
 
 
 def test_a_look_at_twenty_processes_costs_less_than_three_per_cent_of_a_core_at_one_a_second(tmp_path: Path) -> None:
