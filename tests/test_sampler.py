@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,10 @@ def fake(tmp_path: Path) -> Iterator[FakeBroker]:
 def sampler(fake: FakeBroker) -> Iterator[Sampler]:
     with Sampler(fake.state_dir, TIMEOUT_SECONDS) as sampler:
         yield sampler
+
+
+def is_zombie(pid: int) -> bool:
+    return state_of(pid) == "Z"
 
 
 def row_of(snapshot: Snapshot, name: str) -> ProcessRow:
@@ -172,7 +177,7 @@ def test_a_child_that_is_not_reaped_is_counted_as_its_parents_zombie(fake: FakeB
     fake.signal("worker-1", signal.SIGKILL)
     fake.signal(HELPER, signal.SIGKILL)
     for name in ("worker-1", HELPER):
-        wait_until(lambda name=name: state_of(fake.pids[name]) == "Z", f"{name} is a zombie")
+        wait_until(partial(is_zombie, fake.pids[name]), f"{name} is a zombie")
     snapshot = sampler.sample()
     assert snapshot.zombies == 2
     assert row_of(snapshot, "supervisor").zombies == 1
