@@ -14,7 +14,7 @@ from collections import deque
 from multiprocessing.context import BaseContext
 from typing import Any, Final
 
-from broker.errors import BrokerError
+from broker.errors import BrokerError, LocalProtocolError
 from broker.framing import FrameReader, encode
 from broker.loop import READ, WRITE, Loop
 
@@ -125,7 +125,12 @@ class Channel:
         return messages
 
     def take_descriptor(self) -> int:
-        """The next descriptor that came with a message, in the order of sending; the caller owns it."""
+        """The next descriptor that came with a message, in the order of sending; the caller owns it.
+
+        LocalProtocolError if there is none: the kernel drops those for which the receiver has no room.
+        """
+        if not self._descriptors:
+            raise LocalProtocolError("a message came without its descriptor")
         return self._descriptors.popleft()
 
     def close(self) -> None:

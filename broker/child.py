@@ -6,6 +6,7 @@ a fresh Pipe, a fresh report Queue and a place for its stack, and learns of its 
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.queues
 import os
@@ -91,20 +92,18 @@ class Child:
 
     def spawn(self, make_arguments: Callable[[Child, int, int, Reports], tuple[Any, ...]]) -> None:
         """Fork a new incarnation; OSError if the kernel refuses. `make_arguments` gets the child's descriptors."""
-        own_fd, child_fd = pipe_pair(CONTEXT)
-        stack_fd = os.memfd_create(f"stack of {self.name}")
-        reports: Reports = CONTEXT.Queue(_REPORTS_KEPT)
-        try:
-            process = CONTEXT.Process(
-                target=self.spec.entry, args=make_arguments(self, child_fd, stack_fd, reports), name=self.name
-            )
-            process.start()
-        except OSError:
-            for fd in (own_fd, stack_fd):
-                os.close(fd)
-            raise
-        finally:
-            os.close(child_fd)
+        with contextlib.ExitStack() as undo:
+            own_fd, child_fd = pipe_pair(CONTEXT)
+            undo.callback(os.close, own_fd)
+            with contextlib.ExitStack() as always:
+                always.callback(os.close, child_fd)
+                stack_fd = os.memfd_create(f"stack of {self.name}")
+                undo.callback(os.close, stack_fd)
+                reports: Reports = CONTEXT.Queue(_REPORTS_KEPT)
+                arguments = make_arguments(self, child_fd, stack_fd, reports)
+                process = CONTEXT.Process(target=self.spec.entry, args=arguments, name=self.name)
+                process.start()
+            undo.pop_all()
         getattr(reports, "_writer").close()  # noqa: B009 - or its EOF would never come
         assert process.pid is not None
         self.happen(Event.SPAWNED)

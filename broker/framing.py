@@ -34,7 +34,7 @@ class FrameReader:
         self._buffer = b""
 
     def feed(self, data: bytes) -> list[Any]:
-        """The messages that `data` completes, in order; LocalProtocolError if a length cannot be one of ours."""
+        """The messages that `data` completes, in order; LocalProtocolError if a frame cannot be one of ours."""
         buffer = self._buffer + data if self._buffer else data
         messages = []
         start, available = 0, len(buffer)
@@ -45,7 +45,10 @@ class FrameReader:
             end = start + _LENGTH.size + length
             if end > available:
                 break
-            messages.append(marshal.loads(memoryview(buffer)[start + _LENGTH.size : end]))
+            try:
+                messages.append(marshal.loads(memoryview(buffer)[start + _LENGTH.size : end]))
+            except (ValueError, EOFError, TypeError) as error:
+                raise LocalProtocolError(f"a frame of {length} bytes is not one of ours: {error}") from None
             start = end
         self._buffer = buffer[start:] if start else buffer
         return messages

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
 import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from broker.channel import ChannelClosed, ChannelOverflow, pipe_pair, watch
 from broker.child import CONTEXT, Child, ChildSpec, Death, Reports
@@ -54,6 +55,9 @@ from broker.messages import (
 )
 from broker.restart import RestartPolicy, add_restart
 from broker.settings import Settings
+
+_PROMPT_BYTES: Final = 16 * 1024
+"""A worker whose control pipe has more than this waiting gets no new sessions while another one can take them."""
 
 Entries = Mapping[Role, Callable[..., None]]
 
@@ -257,8 +261,9 @@ class Supervisor:
         except ChannelClosed:
             # It ends, or it has closed what it must not: its pidfd tells. Until then there is nothing to read.
             if child.channel is not None:
-                with contextlib.suppress(OSError):
-                    self.loop.modify(child.channel.fileno(), 0)
+                self.loop.unregister(child.channel.fileno())
+        except LocalProtocolError as error:
+            self._condemn(child, f"it broke the rules of its control pipe: {error}")
 
     def _apply(self, child: Child, message: tuple[Any, ...]) -> None:
         code = message[0]
@@ -278,23 +283,29 @@ class Supervisor:
     def _assign(self, held: Held, worker: int) -> None:
         """Take a new connection into custody and give it to its worker, or to another if that one has just died."""
         available = self._available_workers()
-        if worker not in available:
-            if not available or self.state == "stopping":
-                self.custody.release([self.custody.take(held, worker)], shut_down=True)
-                self._tell_acceptors((RELEASED, [(worker, held.address)]))
-                return
-            chosen = min(available, key=self.custody.count_of)
+        prompt = [index for index in available if self._reads_promptly(self.children[f"worker-{index}"])] or available
+        if prompt and worker not in prompt:
+            chosen = min(prompt, key=self.custody.count_of)
             self._tell_acceptors((MOVED, worker, chosen))
             worker = chosen
         session = self.custody.take(held, worker)
-        self._tell(
-            self.children[f"worker-{worker}"],
-            (ATTACH, session, held.listener, held.peer, held.address),
-            [os.dup(held.fd)],
-        )
+        try:
+            if not prompt or self.state == "stopping":
+                raise OSError(errno.ESRCH, "there is no worker to give it to")
+            duplicate = os.dup(held.fd)
+        except OSError as error:
+            self.events.record("warning", "closed", f"{held.peer} is turned away: {error.strerror}")
+            self._released(self.custody.release([session], shut_down=True))
+            return
+        attach = (ATTACH, session, held.listener, held.peer, held.address)
+        self._tell(self.children[f"worker-{worker}"], attach, [duplicate])
 
     def _available_workers(self) -> list[int]:
         return [child.spec.index for child in self._of_role("worker") if child.state in (State.STARTING, State.READY)]
+
+    def _reads_promptly(self, worker: Child) -> bool:
+        """Not stopped for so long that what it is told piles up here, descriptors and all."""
+        return worker.channel is not None and worker.channel.outbox_bytes < _PROMPT_BYTES
 
     def _tell_acceptors(self, message: tuple[Any, ...]) -> None:
         for child in self._of_role("acceptor"):
@@ -348,7 +359,7 @@ class Supervisor:
         assert child.channel is not None
         pid, name = child.pid, child.name
         # What it said before it died is true still: connections that it accepted or closed, why it ended.
-        with contextlib.suppress(ChannelClosed):
+        with contextlib.suppress(ChannelClosed, LocalProtocolError):
             while messages := child.channel.receive():
                 for message in messages:
                     self._apply(child, message)
@@ -483,6 +494,9 @@ class Supervisor:
 
     def kick(self, name: str, reason: str, answer: Callable[[str | None], None]) -> None:
         """Have the router end somebody's session; `answer` gets the name as its owner spells it, or None."""
+        if not any(router.alive for router in self._of_role("router")):
+            answer(None)
+            return
         self._last_kick += 1
         self._kicks[self._last_kick] = answer
         for router in self._of_role("router"):

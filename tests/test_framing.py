@@ -36,6 +36,12 @@ def test_half_a_frame_is_torn() -> None:
     assert reader.torn
 
 
+def test_a_body_that_cannot_be_ours_is_refused() -> None:
+    for body in (b"", b"\xff", b"s\xff\xff\xff\x7f", b"0"):
+        with pytest.raises(LocalProtocolError, match="not one of ours"):
+            FrameReader().feed(len(body).to_bytes(4, "little") + body)
+
+
 def test_a_length_that_cannot_be_ours_is_refused() -> None:
     with pytest.raises(LocalProtocolError, match="announces"):
         FrameReader().feed((MAX_FRAME_BYTES + 1).to_bytes(4, "little"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import logging
@@ -58,7 +59,12 @@ def run(arguments: argparse.Namespace) -> int:
         return _detach(resolved)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
-    return serve(resolved, handler, lambda text: print(text, flush=True))
+    return serve(resolved, handler, _print)
+
+
+def _print(banner: str) -> None:
+    with contextlib.suppress(OSError):  # `broker start | head -1` is no reason to stop
+        print(banner, flush=True)
 
 
 def serve(resolved: Resolved, log_handler: logging.Handler, announce: Announce) -> int:
