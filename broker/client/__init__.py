@@ -2,7 +2,7 @@
 
 lines         what a line of the conversation is                                    pure
 recogniser    which of the broker's sentences a line is                             pure
-people        who is there                                                        pure
+people        who is there                                                          pure
 sentences     what the client itself says                                           pure
 conversation  who and where one is, and what to answer the broker                   pure
 painter       lines to coloured, aligned text                                       pure
