@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -37,6 +38,8 @@ EXIT_STATUS_HELP = "exit status: 0 fine, 1 failed, 2 usage, 3 not running"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status (see `broker.errors`)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name may not fit into the terminal's encoding
+        sys.stdout.reconfigure(errors="replace")
     try:
         return _dispatch(arguments)
     except BrokerError as error:

@@ -42,9 +42,10 @@ def fake(tmp_path: Path) -> Iterator[FakeBroker]:
         yield broker
 
 
-def run_ps(state_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run_ps(state_dir: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "broker", "ps", "--state-dir", str(state_dir), *options]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    environment = {**os.environ, **environment}
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30, env=environment)
 
 
 def test_json_has_the_promised_keys_first_and_the_truth_in_them(fake: FakeBroker) -> None:
@@ -92,6 +93,12 @@ def test_piped_it_has_every_column_and_no_escape_sequence(fake: FakeBroker) -> N
     for line, name, pid in zip(lines, names, pids, strict=True):
         assert line.startswith(f"{name} ")
         assert line.removeprefix(name).split()[0] == str(pid)
+
+
+def test_an_encoding_without_the_trees_branches_is_no_failure(fake: FakeBroker) -> None:
+    done = run_ps(fake.state_dir, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[2].startswith("?? router")
 
 
 @pytest.mark.parametrize("width", [200, 80, 40, 10])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from broker.errors import ControlError, NotRunningError
+from broker.state_dir import CONTROL_SOCKET
 from monitor import procfs
 from monitor.process_tree import OTHER, Member, name_of, process_tree, role_of
 from monitor.procfs import SchedStat
+from monitor.roster import Roster
 from monitor.sampler import Beat, Growth, Look, Sampler, next_beat, percentages
 from monitor.snapshot import ProcessRow, Snapshot
 from monitor.stat import stat_of
@@ -153,6 +157,23 @@ def test_a_supervisor_that_goes_on_is_heard_again_and_finds_no_heap_of_requests(
     wait_until(lambda: sampler.sample().status_age_seconds == 0, "the supervisor answers again")
     assert not any(row.stale for row in sampler.sample().rows)
     assert procfs.fd_count(fake.supervisor_pid) == descriptors
+
+
+def test_a_socket_that_takes_nobody_in_is_not_tried_at_every_look(tmp_path: Path) -> None:
+    """As with a supervisor that was stopped so long ago that its queue of connections is full."""
+    with socket.socket(socket.AF_UNIX) as listener, ExitStack() as queued:
+        listener.bind(str(tmp_path / CONTROL_SOCKET))
+        listener.listen(0)
+        for _ in range(2):
+            waiting = queued.enter_context(socket.socket(socket.AF_UNIX))
+            waiting.setblocking(False)
+            waiting.connect_ex(str(tmp_path / CONTROL_SOCKET))
+        roster = Roster(tmp_path, timeout_seconds=0.1)
+        began = time.monotonic()
+        for _ in range(20):
+            roster.refresh()
+            assert not roster.fresh
+        assert time.monotonic() - began < 0.3
 
 
 def test_a_supervisor_that_never_answered_is_known_by_proc_alone(fake: FakeBroker) -> None:
