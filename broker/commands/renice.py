@@ -5,9 +5,9 @@ that each process has. TARGET is a name (worker-0), a role (workers, router, …
 Everything is checked before anything is changed. The supervisor remembers the value for the restarts of that process.
 It is said where nice can have no effect. Going down takes RLIMIT_NICE, CAP_SYS_NICE or root.
 
-  broker renice 10 workers           the router first
-  broker renice -5 router            no -- is needed before a negative number
-  broker renice --relative 3 all
+  broker renice 10 workers        workers wait for everybody else
+  broker renice -5 router         a negative number needs no -- before it
+  broker renice --relative 3 all  everything three steps lower in priority
 """
 
 from __future__ import annotations
