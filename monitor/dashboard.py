@@ -19,6 +19,7 @@ from rich.style import Style
 from broker.durations import duration
 from monitor import panes
 from monitor.canvas import PLAIN, Canvas, Line, Piece, ellipsis, fitted, joined, length, safe, spread, wrapped
+from monitor.help import help_page
 from monitor.panes import BOLD, DIM, ERROR, WARNING
 from monitor.rows import Departed
 from monitor.rows import Line as RowLine
@@ -49,12 +50,19 @@ _SEPARATOR: Final[Line] = [("   ", PLAIN)]
 
 def draw(view: View, width: int, height: int, refresh_seconds: float = 1.0) -> Canvas:
     """The whole screen, exactly `height` lines of `width` cells."""
-    head = header(view, width) if height >= 10 else header(view, width)[: max(height - 4, 0)]
     foot = panes.footer(view, width, height)
-    room = max(height - len(head) - len(foot), 0)
-    body = panes.help_page(width, refresh_seconds) if view.help else _body(view, width, room)
-    body = [*body[:room], *([[]] * (room - len(body)))]
-    return Canvas(width, [*head, *body, *foot][:height])
+    if view.help:
+        head: list[Line] = []
+        page = help_page(width, refresh_seconds)
+        room = max(height - len(foot), 0)
+        start = min(view.help_offset, max(len(page) - room, 0))
+        body = page[start : start + room]
+    else:
+        head = header(view, width) if height >= 10 else header(view, width)[: max(height - 4, 0)]
+        room = max(height - len(head) - len(foot), 0)
+        body = _body(view, width, room)[:room]
+    blanks: list[Line] = [[]] * (room - len(body))
+    return Canvas(width, [*head, *body, *blanks, *foot][:height])
 
 
 def once(view: View, width: int | None = None) -> Canvas:
@@ -86,7 +94,8 @@ def header(view: View, width: int) -> list[Line]:
         title.append((f"  up {duration(uptime)}", PLAIN))
     if state not in ("", "running") and not view.offline:
         title.append((f"  {state}", WARNING))
-    clock: Line = [(time.strftime("%H:%M:%S", time.localtime(view.now)), DIM)]
+    at = snapshot.at if snapshot is not None and view.paused else view.now
+    clock: Line = [(time.strftime("%H:%M:%S", time.localtime(at)), DIM)]
     if view.paused:
         clock = [(" PAUSED ", Style(reverse=True, bold=True)), ("  ", PLAIN), *clock]
     heads = [spread([(" ", PLAIN), *title], [*clock, (" ", PLAIN)], width), _figures(view, width)]
@@ -259,7 +268,7 @@ def _row(
             style = ERROR
         elif (line.identity, key) in view.marks:
             style = MARK
-        elif key == "stat" and row.stat[:1] in ("T", "t", "D"):
+        elif key == "stat" and row.stat[:1] in ("T", "t"):
             style = WARNING
         elif column.supervised and stale:
             style = DIM

@@ -1,4 +1,4 @@
-"""What the dashboard shows below its table: details of a process, events, questions and outcomes, keys, help. Pure."""
+"""What the dashboard shows below its table: details of a process, events, questions and outcomes, keys. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.style import Style
 
 from monitor.canvas import PLAIN, Line, joined, length, safe, wrapped
-from monitor.legend import FLAGS, STATES, explain
+from monitor.legend import explain
 from monitor.priority import describe
 from monitor.table import COLUMNS
 from monitor.view import Details, View, selected_line
@@ -47,34 +47,13 @@ KEYS: Final = (
 
 KEY_ORDER: Final = ("↑↓", "+-", "n", "s", "K", "d", "t", "<>", "/", "p", "?", "q")
 
-HELP: Final = (
-    ("↑ ↓  j k", "select a process; PgUp PgDn, Home End (or g G) go further"),
-    ("+  -", "raise or lower its nice value by one: more nice is less CPU under competition"),
-    ("n", "set its nice value, -20 (greedy) to 19 (humble), on all its threads"),
-    ("s", "stop it (SIGSTOP), or let a stopped one go on (SIGCONT)"),
-    ("K", "kill it (SIGKILL), after asking: the supervisor replaces its children"),
-    ("d  Enter", "details: threads, scheduling groups, descriptors, STAT in words"),
-    ("t", "tree or flat list"),
-    ("<  >", "sort by the column to the left or right; beyond the first, the order of start"),
-    ("/", "show only what matches a name, role, PID or STAT; Esc shows all again"),
-    ("p", "pause: nothing moves until p is pressed again"),
-    ("Ctrl-L", "draw the screen anew"),
-    ("q  Ctrl-C", "quit"),
-)
-
-FIGURES: Final = (
-    ("ZOMBIES", "dead children that the process has not reaped"),
-    ("CPU%", "time on a CPU, of one core"),
-    ("WAIT%", "time ready to run but waiting for a CPU: what nice is about"),
-    ("IN/s OUT/s", "lines from and to clients, counted at each heartbeat"),
-)
-
 
 def rule(title: str, width: int, note: str = "") -> Line:
-    """A thin line with a title on its left, and perhaps a note on its right."""
-    right = f" {note} ─" if note else ""
-    left = "─ "
+    """A thin line with a title on its left, and on its right a note if there is room for one."""
+    left, right = "─ ", f" {note} ─" if note else ""
     blanks = width - cell_len(left) - cell_len(title) - 1 - cell_len(right)
+    if note and blanks < 1:
+        return rule(title, width)
     return [(left, DIM), (title, BOLD), (" " + "─" * max(blanks, 0), DIM), (right, DIM)]
 
 
@@ -91,11 +70,11 @@ def details(view: View, width: int) -> list[Line]:
         why = line.departed.cause or "gone" if line.departed is not None else "it has no process now"
         return [rule(_title(view), width), [(f" {why}", DIM)]]
     rows = [
-        *_labelled("STAT", [f"{letter}  {words}" for letter, words in explain(line.row.stat)] or ["unknown"], width),
-        *_labelled("command", [safe(found.command) or "(none: a zombie or a kernel thread)"], width),
+        *labelled("STAT", [f"{letter}  {words}" for letter, words in explain(line.row.stat)] or ["unknown"], width),
+        *labelled("command", [safe(found.command) or "(none: a zombie or a kernel thread)"], width),
         *_threads(found, width),
-        *_labelled("autogroup", [found.autogroup or "unknown: this kernel has none"], width),
-        *_labelled("cgroup", [safe(found.cgroup or "unknown")], width),
+        *labelled("autogroup", [found.autogroup or "unknown: this kernel has none"], width),
+        *labelled("cgroup", [safe(found.cgroup or "unknown")], width),
         *_descriptors(found, width),
     ]
     return [rule(_title(view), width), *rows]
@@ -106,26 +85,27 @@ def _title(view: View) -> str:
     return "details" if line is None else describe(line.row)
 
 
-def _labelled(name: str, texts: Sequence[str], width: int) -> list[Line]:
+def labelled(name: str, texts: Sequence[str], width: int, style: Style = DIM) -> list[Line]:
+    """A label and what it is about, in as many lines as that takes."""
     rows: list[Line] = []
     for text in texts:
         rows += wrapped(text, width - 1, PLAIN, indent=LABEL_CELLS)
     first = rows[0][0][0][LABEL_CELLS:] if rows else ""
-    return [[(f" {name:<{LABEL_CELLS - 1}}", DIM), (first, PLAIN)], *rows[1:]]
+    return [[(f" {name:<{LABEL_CELLS - 1}}", style), (first, PLAIN)], *rows[1:]]
 
 
 def _threads(found: Details, width: int) -> list[Line]:
     texts = [f"{thread.tid} {thread.state} nice {thread.nice}  {safe(thread.name)}" for thread in found.threads]
     count = len(found.threads)
-    return _labelled("threads" if count != 1 else "thread", _in_columns(texts, width - LABEL_CELLS - 1), width)
+    return labelled("threads" if count != 1 else "thread", _in_columns(texts, width - LABEL_CELLS - 1), width)
 
 
 def _descriptors(found: Details, width: int) -> list[Line]:
     if not found.descriptors:
-        return _labelled("descriptors", ["not ours to read"], width)
+        return labelled("descriptors", ["not ours to read"], width)
     total = sum(count for _, count in found.descriptors)
     kinds = ", ".join(f"{count} {safe(kind)}" for kind, count in found.descriptors)
-    return _labelled("descriptors", [f"{total}: {kinds}"], width)
+    return labelled("descriptors", [f"{total}: {kinds}"], width)
 
 
 def _in_columns(texts: Sequence[str], width: int) -> list[str]:
@@ -212,18 +192,3 @@ def key_line(view: View, width: int) -> Line:
             break
         chosen.append(key)
     return [(" ", PLAIN), *joined((pieces[key] for key in KEY_ORDER if key in chosen), [("  ", PLAIN)])]
-
-
-# --- Help ------------------------------------------------------------------------------------------------------------
-
-
-def help_page(width: int, refresh_seconds: float) -> list[Line]:
-    """The keys, the figures and the letters of STAT."""
-    rows = [rule("keys", width, "any key closes this")]
-    rows += [[(f" {key:<11}", BOLD), (text, PLAIN)] for key, text in HELP]
-    rows += [[], rule("figures", width, f"every {refresh_seconds:g} s")]
-    rows += [[(f" {key:<11}", BOLD), (text, PLAIN)] for key, text in FIGURES]
-    rows += [[], rule("STAT", width)]
-    letters = [*STATES.items(), *FLAGS.items()]
-    rows += [[(f" {letter:<11}", BOLD), (words.en, PLAIN)] for letter, words in letters]
-    return rows

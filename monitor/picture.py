@@ -15,8 +15,10 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 
 from broker.errors import BrokerError
+from monitor.canvas import Canvas, Line, Piece
 from monitor.dashboard import draw, header
-from monitor.view import View, lines
+from monitor.view import View
+from monitor.view import lines as arranged
 
 CELLS: Final = 110
 """Wide enough for all but the least important columns, and still legible in a README."""
@@ -39,7 +41,7 @@ _TEMPLATE: Final = """\
 <style>
 .{unique_id}-matrix {{
   font-family: ui-monospace, "DejaVu Sans Mono", "Noto Sans Mono", Menlo, Consolas, monospace;
-  font-size: {char_height}px; line-height: {line_height}px; white-space: pre;
+  font-size: {char_height}px; line-height: {line_height}px;
 }}
 .{unique_id}-title {{ font-family: system-ui, sans-serif; font-size: 16px; font-weight: bold; }}
 {styles}
@@ -67,7 +69,7 @@ def picture(view: View, width: int = CELLS) -> str:
     """The dashboard with all its processes as an SVG document; nothing is selected in it."""
     view = replace(view, selected=None, message=None, prompt=None)
     events = min(len(view.snapshot.events) if view.snapshot is not None else 0, EVENTS)
-    height = len(header(view, width)) + len(lines(view)) + max(events, 1) + LINES_BESIDE
+    height = len(header(view, width)) + len(arranged(view)) + max(events, 1) + LINES_BESIDE
     console = Console(
         record=True,
         file=io.StringIO(),
@@ -78,8 +80,21 @@ def picture(view: View, width: int = CELLS) -> str:
         no_color=False,
         legacy_windows=False,
     )
-    console.print(draw(view, width, height), end="")
+    canvas = draw(view, width, height)
+    lines = [[part for piece in line for part in _without_blank_ends(piece)] for line in canvas.lines]
+    console.print(Canvas(width, lines))  # and one empty line: rich makes no clip path for the last one
     return console.export_svg(title="broker top", theme=_THEME, code_format=_TEMPLATE, unique_id="top")
+
+
+def _without_blank_ends(piece: Piece) -> Line:
+    """The piece as up to three: some renderers drop blanks at the start of a text, and all behind it would shift."""
+    text, style = piece
+    core = text.strip(" ")
+    if core == text or not core:
+        return [piece]
+    start = text.index(core)
+    parts = (text[:start], core, text[start + len(core) :])
+    return [(part, style) for part in parts if part]
 
 
 def save(view: View, path: Path) -> None:

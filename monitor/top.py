@@ -98,9 +98,9 @@ class Dashboard:
         while True:
             self._draw(live)
             keys, caught = self._wait()
-            for number in caught:
-                if number != signal.SIGWINCH:
-                    return number
+            ending = [number for number in caught if number != signal.SIGWINCH]
+            if ending:  # whoever wants it to end is not served by a suspended dashboard
+                return min(ending, key=lambda number: number == signal.SIGTSTP)
             for key in keys:
                 if self._press(key, live):
                     return None
@@ -128,7 +128,7 @@ class Dashboard:
     def _press(self, key: str, live: Live) -> bool:
         """Do what a key asks for; whether it asks to leave."""
         selected, showed = self.view.selected, self.view.show_details
-        self.view, action = press(elapse(self.view, time.time()), key)
+        self.view, action = press(elapse(self.view, time.time()), key, live.console.height)
         if isinstance(action, Quit):
             return True
         if isinstance(action, Redraw):

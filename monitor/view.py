@@ -126,6 +126,7 @@ class View:
     filter: str = ""
     paused: bool = False
     help: bool = False
+    help_offset: int = 0
     show_details: bool = False
     details: Details | None = None
     prompt: Prompt | None = None

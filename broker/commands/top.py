@@ -8,6 +8,7 @@ table; `broker ps --json` is the same for programs.
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import os
 import sys
@@ -45,6 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.svg is not None:
         save(observe(View(), look(arguments.state_dir)), arguments.svg)
         return 0
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without UTF-8 gets question marks for the tree
     console = Console(highlight=False, markup=False, emoji=False)
     if not arguments.once and console.is_terminal and not console.is_dumb_terminal:
         with _keyboard_fd() as fd:
