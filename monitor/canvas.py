@@ -52,7 +52,7 @@ def length(line: Line) -> int:
 
 
 def fitted(line: Line, width: int) -> Line:
-    """The line, cut or filled to `width` cells; what is cut off leaves an ellipsis. Blanks take the last style."""
+    """The line, cut or filled to `width` cells; what is cut off leaves an ellipsis."""
     pieces: Line = []
     left = width
     for text, style in line:
@@ -63,7 +63,7 @@ def fitted(line: Line, width: int) -> Line:
         pieces.append((text, style))
         left -= cells
     if left:
-        pieces.append((" " * left, pieces[-1][1] if pieces and pieces[-1][1].reverse else PLAIN))
+        pieces.append((" " * left, PLAIN))
     return pieces
 
 

@@ -11,6 +11,7 @@ value that has just changed, green flows in and blue out. The rest is bold or di
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Final
 
 from rich.cells import cell_len
@@ -42,6 +43,9 @@ SPARKLINE_CELLS: Final = 40
 WIDEST_GAP: Final = 3
 """Blanks between two columns where there is room for all of them; `GAP` where there is not."""
 
+NAME: Final = COLUMNS[0]
+"""Always there, and always first: the tree hangs on it."""
+
 LEAST_WIDTHS: Final = {"stat": 5, "nice": 3, "cpu_percent": 5, "wait_percent": 5, "rss_bytes": 4, "pss_bytes": 4}
 """Room for what these columns usually hold, lest the table wobble with every figure."""
 
@@ -72,8 +76,7 @@ def once(view: View, width: int | None = None) -> Canvas:
     """
     shown = lines(view)
     if width is None:
-        names = [line.prefix + _name(line.row) for line in shown]
-        width = sum(_widths(shown, names).values()) + GAP * len(COLUMNS) + 1
+        width = sum(_widths(shown).values()) + GAP * len(COLUMNS) + 1
     return Canvas(width, [*header(view, width), *_table(view, width, len(shown) + 1, is_live=False)])
 
 
@@ -197,32 +200,32 @@ def _table(view: View, width: int, room: int, *, is_live: bool = True) -> list[L
     if room < 1:
         return []
     shown = lines(view)
-    stale = is_stale(view)
-    names = [line.prefix + _name(line.row) for line in shown]
-    columns, widths, gap = _columns(view, shown, names, width - 2)
+    layout = _layout(view, shown, width - 2)
     heading: Line = [(" ", PLAIN)]
-    for column in columns:
-        text = pad(column.heading, widths[column.key], column.justify)
-        heading += [(text, SORTED if column.key == view.sort else HEADING), gap]
+    for column in layout.columns:
+        text = pad(column.heading, layout.widths[column.key], column.justify)
+        heading += [(text, SORTED if column.key == view.sort else HEADING), layout.gap]
     table = [heading]
     for index in _window(view, len(shown), room - 1):
         line = shown[index]
+        pieces = _row(view, line, layout) if line.departed is None else _departed(line, line.departed, layout)
         is_selected = is_live and line.identity == view.selected
-        pieces = _row(view, line, names[index], columns, widths, gap, stale=stale)
         table.append(_highlighted(pieces, width) if is_selected else pieces)
     return table
 
 
-def _name(row: ProcessRow) -> str:
-    state = "" if row.state == "ready" else f" ({safe(row.state)})"
-    return safe(row.name) + state
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The columns that are shown, the width of each by its key, and what stands between two of them."""
+
+    columns: list[Column]
+    widths: dict[str, int]
+    gap: Piece
 
 
-def _columns(
-    view: View, shown: tuple[RowLine, ...], names: list[str], available: int
-) -> tuple[list[Column], dict[str, int], Piece]:
-    """The most important columns that fit, the one that sorts among them; the width of each; what stands between."""
-    widths = _widths(shown, names)
+def _layout(view: View, shown: tuple[RowLine, ...], available: int) -> _Layout:
+    """The most important columns that fit, the one that sorts among them."""
+    widths = _widths(shown)
     widths["name"] = min(widths["name"], max(available // 2, 12))
     columns = columns_that_fit(available, widths)
     if view.sort is not None and all(column.key != view.sort for column in columns):
@@ -230,14 +233,14 @@ def _columns(
         columns = [column for column in COLUMNS if column in columns or column.key == view.sort]
     spare = available - sum(widths[column.key] for column in columns)
     gap = min(max(spare // len(columns), GAP), WIDEST_GAP) if len(columns) == len(COLUMNS) else GAP
-    return columns, widths, (" " * gap, PLAIN)
+    return _Layout(columns, widths, (" " * gap, PLAIN))
 
 
-def _widths(shown: tuple[RowLine, ...], names: list[str]) -> dict[str, int]:
+def _widths(shown: tuple[RowLine, ...]) -> dict[str, int]:
     widths: dict[str, int] = {}
     for column in COLUMNS:
         if column.key == "name":
-            texts = names
+            texts = [line.prefix + _name(line.row) for line in shown]
         else:
             texts = [column.cell(line.row) for line in shown if not line.departed or column.key == "pid"]
         widths[column.key] = max(len(column.heading), LEAST_WIDTHS.get(column.key, 0), *map(cell_len, texts), 0)
@@ -250,44 +253,48 @@ def _window(view: View, count: int, room: int) -> range:
     return range(start, min(start + max(room, 0), count))
 
 
-def _row(
-    view: View, line: RowLine, name: str, columns: list[Column], widths: dict[str, int], gap: Piece, *, stale: bool
-) -> Line:
-    row = line.row
-    if line.departed is not None:
-        return _departed(line.departed, name, widths, gap)
-    is_zombie = row.stat.startswith("Z")
-    pieces: Line = [(" ", PLAIN)]
-    for column in columns:
-        key = column.key
-        if key == "name":
-            text, style = ellipsis(name, widths[key]), _name_style(row)
-        else:
-            text, style = pad(column.cell(row), widths[key], column.justify), PLAIN
-        if is_zombie or (key == "zombies" and row.zombies):
-            style = ERROR
-        elif (line.identity, key) in view.marks:
-            style = MARK
-        elif key == "stat" and row.stat[:1] in ("T", "t"):
-            style = WARNING
-        elif column.supervised and stale:
-            style = DIM
-        pieces += [(text, style), gap]
+def _row(view: View, line: RowLine, layout: _Layout) -> Line:
+    stale = is_stale(view)
+    pieces: Line = [(" ", PLAIN), *_name_cell(line, layout, _style(view, line, NAME, stale=stale)), layout.gap]
+    for column in layout.columns:
+        if column is not NAME:
+            text = pad(column.cell(line.row), layout.widths[column.key], column.justify)
+            pieces += [(text, _style(view, line, column, stale=stale)), layout.gap]
     return pieces
 
 
-def _name_style(row: ProcessRow) -> Style:
-    if row.state in ("hung", "waiting") or row.pid is None:
+def _style(view: View, line: RowLine, column: Column, *, stale: bool) -> Style:
+    row, key = line.row, column.key
+    if row.stat.startswith("Z") or (key == "zombies" and row.zombies):
+        return ERROR
+    if column is NAME and (row.state in ("hung", "waiting") or row.pid is None):
         return WARNING
-    return DIM if row.role == "other" else PLAIN
+    if (line.identity, "state" if column is NAME else key) in view.marks:
+        return MARK
+    if key == "stat" and row.stat[:1] in ("T", "t"):
+        return WARNING
+    return DIM if column.supervised and stale else PLAIN
 
 
-def _departed(gone: Departed, name: str, widths: dict[str, int], gap: Piece) -> Line:
+def _departed(line: RowLine, gone: Departed, layout: _Layout) -> Line:
     """A process that is gone: who it was, and what ended it in place of its figures."""
-    pid = pad(str(gone.row.pid), widths["pid"], "right")
-    cause = gone.cause or "gone"
-    return [(f" {ellipsis(name, widths['name'])}{gap[0]}{pid}{gap[0]}", DIM), (cause, Style(color="red", dim=True))]
+    pid = pad(str(gone.row.pid), layout.widths["pid"], "right")
+    cause = (gone.cause or "gone", Style(color="red", dim=True))
+    return [(" ", DIM), *_name_cell(line, layout, DIM), layout.gap, (pid, DIM), layout.gap, cause]
+
+
+def _name(row: ProcessRow) -> str:
+    state = "" if row.state == "ready" else f" ({safe(row.state)})"
+    return safe(row.name) + state
+
+
+def _name_cell(line: RowLine, layout: _Layout, style: Style) -> Line:
+    """The branches of the tree, which recede, and the name."""
+    prefix = ellipsis(line.prefix, min(cell_len(line.prefix), layout.widths["name"]))
+    return [(prefix, DIM), (ellipsis(_name(line.row), layout.widths["name"] - cell_len(prefix)), style)]
 
 
 def _highlighted(line: Line, width: int) -> Line:
-    return [(text, style + SELECTED) for text, style in fitted(line, width)]
+    """The line as the selected one. A dim colour would make a loud background."""
+    pieces = fitted(line, width)
+    return [(text, (style.without_color if style.dim else style) + SELECTED) for text, style in pieces]

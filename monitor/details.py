@@ -52,7 +52,7 @@ def _descriptors(pid: int) -> tuple[tuple[str, int], ...]:
         return ()
     kinds = Counter(kind for number in numbers[:DESCRIPTORS_LOOKED_AT] if (kind := _kind(f"{directory}/{number}")))
     uncounted = len(numbers) - DESCRIPTORS_LOOKED_AT
-    return (*kinds.most_common(), *([("others", uncounted)] if uncounted > 0 else []))
+    return (*kinds.most_common(), *([("other", uncounted)] if uncounted > 0 else []))
 
 
 def _kind(link: str) -> str | None:

@@ -104,7 +104,7 @@ def _descriptors(found: Details, width: int) -> list[Line]:
     if not found.descriptors:
         return labelled("descriptors", ["not ours to read"], width)
     total = sum(count for _, count in found.descriptors)
-    kinds = ", ".join(f"{count} {safe(kind)}" for kind, count in found.descriptors)
+    kinds = ", ".join(f"{count} {safe(kind)}{'' if count == 1 else 's'}" for kind, count in found.descriptors)
     return labelled("descriptors", [f"{total}: {kinds}"], width)
 
 

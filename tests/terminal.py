@@ -140,9 +140,9 @@ class Terminal:
         return next(line for line in self.lines() if text in line)
 
     def colours_of(self, text: str) -> set[str]:
-        """The colours in the first line with that text, of what is not blank."""
+        """The colours in the first line with that text, of what is neither blank nor a branch of the tree."""
         number = next(number for number, line in enumerate(self.screen.display) if text in line)
-        return {cell.fg for cell in self.screen.buffer[number].values() if cell.data.strip()}
+        return {cell.fg for cell in self.screen.buffer[number].values() if cell.data.strip(" │├└─")}
 
     def assert_restored(self, status: int) -> str:
         """The command has ended with `status` and has left the terminal as it found it; what it printed at the end."""
