@@ -10,7 +10,6 @@ value that has just changed, green flows in and blue out. The rest is bold or di
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +20,7 @@ from broker.durations import duration
 from monitor import panes
 from monitor.canvas import PLAIN, Canvas, Line, Piece, ellipsis, fitted, joined, length, safe, spread, wrapped
 from monitor.help import help_page
-from monitor.panes import BOLD, DIM, ERROR, WARNING
+from monitor.panes import BOLD, DIM, ERROR, WARNING, clock
 from monitor.rows import Departed
 from monitor.rows import Line as RowLine
 from monitor.snapshot import ProcessRow, Snapshot
@@ -98,10 +97,10 @@ def header(view: View, width: int) -> list[Line]:
     if state not in ("", "running") and not view.offline:
         title.append((f"  {state}", WARNING))
     at = snapshot.at if snapshot is not None and view.paused else view.now
-    clock: Line = [(time.strftime("%H:%M:%S", time.localtime(at)), DIM)]
+    corner: Line = [(clock(at), DIM), (" ", PLAIN)]
     if view.paused:
-        clock = [(" PAUSED ", Style(reverse=True, bold=True)), ("  ", PLAIN), *clock]
-    heads = [spread([(" ", PLAIN), *title], [*clock, (" ", PLAIN)], width), _figures(view, width)]
+        corner = [(" PAUSED ", Style(reverse=True, bold=True)), ("  ", PLAIN), *corner]
+    heads = [spread([(" ", PLAIN), *title], corner, width), _figures(view, width)]
     listeners = "  ".join(safe(url) for url in status.get("listeners") or ())
     if listeners and not view.offline:
         heads.append([(" listening on ", DIM), (listeners, PLAIN)])
@@ -127,8 +126,7 @@ def is_stale(view: View) -> bool:
 def _notice(view: View) -> tuple[str, Style]:
     """What one must know before trusting the figures; empty if there is nothing."""
     if view.offline:
-        since = time.strftime("%H:%M:%S", time.localtime(view.offline_since))
-        return f"{safe(view.offline)} (gone since {since}; this display waits for it)", ERROR
+        return f"{safe(view.offline)} (gone since {clock(view.offline_since)}; this display waits for it)", ERROR
     if view.snapshot is None or not is_stale(view):
         return "", PLAIN
     stat = view.snapshot.rows[0].stat if view.snapshot.rows else ""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 from rich.cells import cell_len
@@ -55,6 +55,14 @@ def rule(title: str, width: int, note: str = "") -> Line:
     if note and blanks < 1:
         return rule(title, width)
     return [(left, DIM), (title, BOLD), (" " + "─" * max(blanks, 0), DIM), (right, DIM)]
+
+
+def clock(at: object) -> str:
+    """The local time of day at so many seconds since the epoch, `??:??:??` if that is no time."""
+    try:
+        return f"{datetime.fromtimestamp(at):%H:%M:%S}"  # type: ignore[arg-type]  # that is what is tried
+    except (TypeError, ValueError, OverflowError, OSError):
+        return "??:??:??"
 
 
 # --- Details ---------------------------------------------------------------------------------------------------------
@@ -128,14 +136,9 @@ def events(view: View, width: int, room: int, note: str = "") -> list[Line]:
     found = view.snapshot.events if view.snapshot is not None else ()
     rows: list[Line] = []
     for event in found[-(room - 1) :]:
-        clock = time.strftime("%H:%M:%S", time.localtime(_seconds(event.get("at"))))
         style = EVENT_STYLES.get(str(event.get("level")), PLAIN)
-        rows.append([(f" {clock}  ", DIM), (safe(event.get("text", "")), style)])
+        rows.append([(f" {clock(event.get('at'))}  ", DIM), (safe(event.get("text", "")), style)])
     return [rule("events", width, note), *rows]
-
-
-def _seconds(at: object) -> float:
-    return float(at) if isinstance(at, int | float) else 0.0
 
 
 # --- Footer ----------------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ class Dashboard:
         self.refresh_seconds = refresh_seconds
         self.keyboard = keyboard
         self.wakeups = wakeups
-        self.console = Console(highlight=False, markup=False, emoji=False, legacy_windows=False)
+        self.console = Console(force_interactive=True, highlight=False, markup=False, emoji=False, legacy_windows=False)
         self._next_look = time.monotonic() + min(SECOND_LOOK_SECONDS, refresh_seconds)
 
     def run(self) -> signal.Signals | None:

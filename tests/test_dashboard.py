@@ -255,6 +255,11 @@ def test_events_are_the_latest_the_newest_at_the_bottom() -> None:
     assert len(shown) >= 4
 
 
+@pytest.mark.parametrize("at", [None, "soon", float("nan"), float("inf"), 1e300, -1e300, [], True])
+def test_an_event_at_no_time_is_an_event_still(at: Any) -> None:
+    assert line_with("event 1", start(events=(event(at=at),)))[3:].startswith(":")
+
+
 @pytest.mark.parametrize(("level", "colour"), [("error", "red"), ("warning", "yellow")])
 def test_bad_events_are_coloured(level: str, colour: str) -> None:
     (style,) = styles_of("event 1", start(events=(event(level=level),)))
