@@ -58,7 +58,7 @@ class HeartbeatWatch:
             return
         if overdue < self._settings.hang_seconds:
             return
-        verdict = judge(child.look, look)
+        verdict = judge(child.look, look, self._settings.hang_seconds)
         if verdict.replace:
             self._replace(child, verdict, overdue)
         elif verdict is not child.verdict:

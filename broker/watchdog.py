@@ -39,16 +39,19 @@ STARVED_SHARE = 0.5
 BUSY_SHARE = 0.05
 
 
-def judge(earlier: Look, later: Look) -> Verdict:
-    """The verdict over the time between two looks at one process.
+def judge(earlier: Look, later: Look, patience_seconds: float) -> Verdict:
+    """The verdict over the time between two looks at one process that has not beaten in between.
 
-    Stopped (T or t) and uninterruptible (D) are what the letter says. Else: it waited for a CPU most of the time:
-    starved; it ran without coming round to its beat: looping; it did neither: stuck.
+    Stopped (T or t) and uninterruptible (D) are what the letter says. Else: it has had all its patience in CPU time and
+    did not come round to its beat: looping, however busy the machine; it waited for a CPU most of the time: starved; it
+    ran nevertheless: looping; it did neither: stuck.
     """
     if later.state in "Tt":
         return Verdict.STOPPED
     if later.state == "D":
         return Verdict.WAITING_FOR_IO
+    if later.on_cpu_ns - earlier.on_cpu_ns >= patience_seconds * 1e9:
+        return Verdict.LOOPING
     elapsed_ns = max((later.at - earlier.at) * 1e9, 1.0)
     if (later.waiting_ns - earlier.waiting_ns) / elapsed_ns >= STARVED_SHARE:
         return Verdict.STARVED

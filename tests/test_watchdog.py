@@ -18,6 +18,7 @@ SECOND = 10**9
         ("D", 0, 0, Verdict.WAITING_FOR_IO),
         ("R", SECOND // 10, 9 * SECOND, Verdict.STARVED),
         ("R", 4 * SECOND, 6 * SECOND, Verdict.STARVED),
+        ("R", 5 * SECOND, 90 * SECOND, Verdict.LOOPING),  # as much CPU as its patience: a busy machine is no excuse
         ("R", 10 * SECOND, 0, Verdict.LOOPING),
         ("R", 6 * SECOND, 4 * SECOND, Verdict.LOOPING),
         ("S", 0, 0, Verdict.STUCK),
@@ -27,7 +28,7 @@ SECOND = 10**9
 def test_verdict(state: str, on_cpu: int, waiting: int, verdict: Verdict) -> None:
     earlier = Look(100.0, "S", 5 * SECOND, 7 * SECOND)
     later = Look(110.0, state, 5 * SECOND + on_cpu, 7 * SECOND + waiting)
-    assert judge(earlier, later) is verdict
+    assert judge(earlier, later, patience_seconds=5.0) is verdict
 
 
 def test_only_the_ill_are_replaced() -> None:
