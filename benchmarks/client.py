@@ -17,6 +17,8 @@ from broker.text import clean, decode
 from broker.urls import ListenerURL
 
 CONNECT_SECONDS: Final = 20.0
+_INPUT: Final = select.EPOLLIN | select.EPOLLET
+"""Edges are cheaper than levels. A read of less than one asked for has got all there was, epoll(7)."""
 
 
 class Client:
@@ -25,8 +27,8 @@ class Client:
     """
 
     __slots__ = (
-        "_epoll", "_unsent", "author", "back", "entrance", "head", "name", "observed", "receiver", "said", "socket",
-        "take",
+        "_epoll", "_unsent", "author", "back", "entrance", "head", "name", "observed", "receive", "receiver", "said",
+        "socket", "take",
     )  # fmt: skip
 
     def __init__(
@@ -41,6 +43,7 @@ class Client:
         self.said = 0
         self.back = 0
         self.socket: socket.socket
+        self.receive: Callable[[int], bytes]
         self.take: Callable[[bytes], None] = receiver.take
         self._epoll = epoll
         self._unsent = b""
@@ -58,7 +61,8 @@ class Client:
             self.socket.setblocking(False)
         except OSError as error:
             raise LoadError(f"client {self.name} cannot connect to {url}: {error.strerror or error}") from None
-        self._epoll.register(self.socket, select.EPOLLIN)
+        self.receive = self.socket.recv
+        self._epoll.register(self.socket, _INPUT)
         return self.socket.fileno()
 
     def send(self, data: bytes) -> None:
@@ -74,13 +78,17 @@ class Client:
             return  # that the connection is over is found, and told, where it is read
         if sent < len(data):
             self._unsent = data[sent:]
-            self._epoll.modify(self.socket, select.EPOLLIN | select.EPOLLOUT)
+            self._epoll.modify(self.socket, _INPUT | select.EPOLLOUT)
 
     def flush(self) -> None:
         """Send what is left."""
         data, self._unsent = self._unsent, b""
-        self._epoll.modify(self.socket, select.EPOLLIN)
+        self._epoll.modify(self.socket, _INPUT)
         self.send(data)
+
+    def look_again(self) -> None:
+        """There may be more to read than was asked for: have the epoll tell."""
+        self._epoll.modify(self.socket, _INPUT)
 
     def close(self) -> None:
         """Close the connection."""
