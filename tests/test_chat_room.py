@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+import sys
 from itertools import count
 from pathlib import Path
 
@@ -114,10 +115,7 @@ def test_a_half_closed_client_is_heard_before_it_is_seen_to_leave(
 
 def test_nc_in_a_pipe(shared_broker: Broker) -> None:
     netcat = shutil.which("nc")
-    if netcat is None:
-        netcat_command = ["python3", "-c", _NETCAT]
-    else:
-        netcat_command = [netcat, "-N"]
+    netcat_command = [sys.executable, "-c", _NETCAT] if netcat is None else [netcat, "-N"]
     listener = shared_broker.client(fresh("listener"))
     name = fresh("nc")
     subprocess.run(

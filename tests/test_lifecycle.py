@@ -168,7 +168,7 @@ def test_unknown_command_and_help() -> None:
     assert "broker status" in result.stderr or "broker start" in result.stderr
     assert one_line(result.stderr)
     result = subprocess.run(
-        Broker(Path("/x")).command("start")[:3] + ["--help"], capture_output=True, text=True, check=True
+        [*Broker(Path("/x")).command("start")[:3], "--help"], capture_output=True, text=True, check=True
     )
     assert "3 not running" in result.stdout
 

@@ -6,7 +6,7 @@ import socket
 import time
 from pathlib import Path
 
-from tests.running import PROMPT, Broker, Client, running_broker, wait_until
+from tests.running import PROMPT, Client, running_broker, wait_until
 
 
 def test_no_name_in_time_closes(tmp_path: Path) -> None:

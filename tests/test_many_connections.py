@@ -22,7 +22,9 @@ def test_ten_thousand_connections(tmp_path: Path) -> None:
             sock.sendall(f"p{number}\n/join room{number % 500}\n".encode())
         wait_until(lambda: broker.ask("status")["rooms"] == 501, "all rooms are there", 120)
         # The router's own count: what a worker has read, the router may still have to apply.
-        wait_until(lambda: broker.processes()["router"]["counters"]["messages_in"] == 2 * CONNECTIONS, "all entered", 60)
+        wait_until(
+            lambda: broker.processes()["router"]["counters"]["messages_in"] == 2 * CONNECTIONS, "all entered", 60
+        )
         for sock in crowd[:500]:
             sock.sendall("到此一游\n".encode())
         waiting = set(range(500, CONNECTIONS))
