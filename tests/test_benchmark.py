@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -402,11 +403,17 @@ def test_what_cannot_be_done_is_said_in_a_line(options: Sequence[str], status: i
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda end: end.name)
-def test_nothing_is_left_of_an_interrupted_run(end: signal.Signals, tmp_path: Path) -> None:
+def test_nothing_is_left_of_an_interrupted_run(end: signal.Signals) -> None:
+    # Not tmp_path: its name may be too long for a socket to be made in.
+    with tempfile.TemporaryDirectory(prefix="bench") as folder:
+        _interrupt(end, Path(folder))
+
+
+def _interrupt(end: signal.Signals, folder: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.fanout", "--clients", "20", "--seconds", "60", "--workers", "2",
          "--processes", "2"],
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env={**os.environ, "TMPDIR": str(folder)},
     )  # fmt: skip
     family: list[int] = []
     try:
@@ -419,4 +426,4 @@ def test_nothing_is_left_of_an_interrupted_run(end: signal.Signals, tmp_path: Pa
     assert process.returncode == (-signal.SIGKILL if end == signal.SIGKILL else 130)
     wait_until(lambda: all(map(is_gone, family)), "all processes are gone")
     if end != signal.SIGKILL:
-        assert list(tmp_path.iterdir()) == []
+        assert list(folder.iterdir()) == []

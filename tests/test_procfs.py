@@ -48,9 +48,9 @@ def test_any_name_of_a_process_is_read_and_misleads_nobody(comm: bytes) -> None:
 
 def test_a_real_process_with_a_misleading_name() -> None:
     with specimen(specimens.ODDLY_NAMED) as pid:
-        process = procfs.process_stat(pid)
-        assert process is not None
-        assert (process.comm, process.state, process.ppid) == ("a) S (b c\n", "S", os.getpid())
+        # It has written its PID and is about to sleep.
+        process = wait_until(lambda: (found := procfs.process_stat(pid)) and found.state == "S" and found, "it sleeps")
+        assert (process.comm, process.ppid) == ("a) S (b c\n", os.getpid())
 
 
 def test_agrees_with_psutil_about_a_real_process() -> None:
