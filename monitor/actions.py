@@ -71,18 +71,24 @@ def _renice(action: Renice, state_dir: Path, rows: tuple[ProcessRow, ...]) -> st
     outcome = renice.carry_out(changes[0])
     if outcome.failure is not None:
         raise ActionError(str(outcome))
-    said = [f"{outcome} · {_remember(outcome, state_dir, rows)}"]
+    notes = renice.heirs_notes(changes, rows)
+    said = [f"{outcome} · {_remember(outcome, state_dir, rows, is_in_vain=bool(notes))}", *notes]
     if not action.relative:  # a number that was typed; + and - must not wait for these
-        said += renice.notes(changes, rows)
+        said += renice.effect_notes(changes)
     return "\n".join(said)
 
 
-def _remember(outcome: renice.Outcome, state_dir: Path, rows: tuple[ProcessRow, ...]) -> str:
-    if outcome.change.row.role == OTHER:
+def _remember(outcome: renice.Outcome, state_dir: Path, rows: tuple[ProcessRow, ...], is_in_vain: bool) -> str:
+    row = outcome.change.row
+    is_stopped = bool(rows) and rows[0].role == "supervisor" and rows[0].stat.startswith(("T", "t"))
+    if row.role == "supervisor":
+        complaint = None if is_stopped else renice.remember(state_dir, [outcome])
+        return complaint or "its children keep theirs"
+    if not renice.has_heirs(row):
         return "not a process that the supervisor restarts"
-    if rows and rows[0].role == "supervisor" and rows[0].stat.startswith(("T", "t")):
+    if is_stopped:
         return "for this process only: the supervisor is stopped and cannot remember it"
-    return renice.remember(state_dir, [outcome]) or "remembered for its successors"
+    return renice.remember(state_dir, [outcome]) or f"remembered {'in vain' if is_in_vain else 'for its successors'}"
 
 
 def _check_identity(row: ProcessRow, state_dir: Path) -> None:

@@ -221,12 +221,10 @@ def cpu_list(cpus: Iterable[int]) -> str:
     return f"CPU{'' if len(numbers) == 1 else 's'} {text}"
 
 
-def heirs_note(supervisor: Caller, nice_limit: int, new: int, lowest_child: int) -> str | None:
-    """What raising the supervisor's own nice means for children that it forks later; None if nothing.
+def lowest_for_heirs(supervisor: Caller, nice_limit: int, nice: int) -> int:
+    """The lowest nice value that children can have which the supervisor, itself at `nice`, forks from now on.
 
-    A child inherits its parent's nice, and only a parent that may lower it can give the child less.
+    A child inherits its parent's nice, its RLIMIT_NICE and its capabilities, and may lower itself no further than they
+    allow (setpriority(2), `can_nice()`).
     """
-    lowest = NICE_MIN if supervisor.cap_sys_nice else min(new, 20 - nice_limit)
-    if lowest <= lowest_child:
-        return None
-    return f"children that the supervisor starts from now on get {lowest} at least: it may not lower nice"
+    return NICE_MIN if supervisor.cap_sys_nice else max(min(nice, 20 - nice_limit), NICE_MIN)

@@ -15,6 +15,7 @@ from typing import Final
 
 from broker.control_client import ask
 from broker.errors import ControlError, NotRunningError
+from broker.messages import CHILD_ROLES
 from monitor import procfs
 from monitor.priority import (
     Caller,
@@ -23,8 +24,8 @@ from monitor.priority import (
     Scope,
     Standing,
     describe,
-    heirs_note,
     is_zombie,
+    lowest_for_heirs,
     new_nice,
     refusal,
     why_no_effect,
@@ -134,9 +135,10 @@ def renice(changes: Iterable[Change], state_dir: Path, is_answering: bool) -> tu
     continued, long after somebody was told that it would not.
     """
     outcomes = [carry_out(change) for change in changes]
+    complaint = None
     if is_answering:
         complaint = remember(state_dir, outcomes)
-    else:
+    elif any(has_heirs(outcome.change.row) for outcome in outcomes):
         complaint = "the supervisor does not answer and cannot remember this: a restarted process gets its old value"
     if complaint:
         forgotten = "no process now, and nobody to remember it"
@@ -186,7 +188,10 @@ def _extent(pid: int, new: int) -> str:
 
 
 def remember(state_dir: Path, outcomes: Iterable[Outcome]) -> str | None:
-    """Tell the supervisor, so that further incarnations get the new values; what to say if it cannot be told."""
+    """Tell the supervisor, so that further incarnations get the new values; what to say if it cannot be told.
+
+    Of its own priority it is told too, for the log.
+    """
     changes = [
         {"name": outcome.change.row.name, "old": outcome.change.old, "new": outcome.change.new}
         for outcome in outcomes
@@ -197,25 +202,45 @@ def remember(state_dir: Path, outcomes: Iterable[Outcome]) -> str | None:
     try:
         ask(state_dir, "nice", REMEMBER_TIMEOUT_SECONDS, changes=changes)
     except ControlError as error:
-        return f"a restarted process may get its old value: {error}"
+        is_heeded = any(change["name"] != "supervisor" for change in changes)
+        return f"{'a restarted process may get its old value' if is_heeded else 'not in the log'}: {error}"
     except NotRunningError:
         return "the broker has ended meanwhile"
     return None
 
 
-def notes(changes: Sequence[Change], rows: Iterable[ProcessRow]) -> list[str]:
-    """Why some of the changes have no effect now, or one more than was asked for. Watches for OBSERVED_SECONDS."""
+def has_heirs(row: ProcessRow) -> bool:
+    """Whether the supervisor will start another process of this name when this one ends."""
+    return row.role in CHILD_ROLES
+
+
+def effect_notes(changes: Sequence[Change]) -> list[str]:
+    """Why some of the changes have no effect now. Watches for OBSERVED_SECONDS."""
     found: dict[str, list[str]] = {}
     for change, reason in _without_effect(changes):
         found.setdefault(reason, []).append(change.row.name)
-    texts = [f"{_enumerate(names)}: {reason}" for reason, names in found.items()]
-    wanted = {row.name: row.nice or 0 for row in rows if row.depth == 1 and row.role != OTHER}
-    wanted |= {change.row.name: change.new for change in changes if change.row.name in wanted}
-    for change in changes:
-        if change.row.role == "supervisor" and change.row.pid is not None and wanted:
-            limit = procfs.nice_limit(change.row.pid) or 0
-            note = heirs_note(_caller(change.row.pid, euid=0), limit, change.new, min(wanted.values()))
-            texts += [note] if note else []
+    return [f"{_enumerate(names)}: {reason}" for reason, names in found.items()]
+
+
+def heirs_notes(changes: Sequence[Change], rows: Sequence[ProcessRow]) -> list[str]:
+    """What the supervisor cannot give to the processes that it starts from now on, after these changes.
+
+    A value below its own that it may not set, although it remembers it; and, if its own was changed, those of the
+    children that have less. At once, without watching anything.
+    """
+    supervisor = next((row for row in rows if row.role == "supervisor"), None)
+    process = None if supervisor is None or supervisor.pid is None else procfs.process_stat(supervisor.pid)
+    if process is None:
+        return []
+    lowest = lowest_for_heirs(_caller(process.pid, euid=0), procfs.nice_limit(process.pid) or 0, process.nice)
+    texts = []
+    too_low = [change.row.name for change in changes if has_heirs(change.row) and change.new < lowest]
+    if too_low:
+        texts.append(f"{_enumerate(too_low)}: successors get {lowest} at least: the supervisor may not lower nice")
+    changed = {change.row.name for change in changes}
+    others = [row for row in rows if has_heirs(row) and row.name not in changed and (row.nice or 0) < lowest]
+    if others and "supervisor" in changed:
+        texts.append(f"children that the supervisor starts from now on get {lowest} at least: it may not lower nice")
     return texts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ from monitor.view import Renice, Signal
 from tests.fake_broker import HELPER, FakeBroker
 from tests.rows import row
 from tests.running import state_of, wait_until
+from tests.specimens import unprivileged
+
+BASE = os.getpriority(os.PRIO_PROCESS, 0)
 
 
 @pytest.fixture
@@ -140,6 +144,29 @@ def test_a_stopped_supervisor_is_not_asked_to_remember(fake: FakeBroker) -> None
     rows = rows_of(fake)
     text = carry_out(Renice(rows["router"], 4, relative=True), fake.state_dir, tuple(rows.values()))
     assert text.endswith("0 → 4 · for this process only: the supervisor is stopped and cannot remember it")
+
+
+def test_the_supervisor_has_no_successors_but_heirs(tmp_path: Path) -> None:
+    def trial() -> None:
+        resource.setrlimit(resource.RLIMIT_NICE, (0, 0))
+        with FakeBroker(tmp_path) as fake:
+            rows = rows_of(fake)
+            text = carry_out(Renice(rows["supervisor"], 4, relative=True), fake.state_dir, tuple(rows.values()))
+            assert text.splitlines() == [
+                f"supervisor (PID {fake.supervisor_pid}): {BASE} → {BASE + 4} · its children keep theirs",
+                f"children that the supervisor starts from now on get {BASE + 4} at least: it may not lower nice",
+            ]
+            text = carry_out(Renice(rows["router"], 3, relative=True), fake.state_dir, tuple(rows.values()))
+            assert text.splitlines() == [
+                f"router (PID {fake.pids['router']}): {BASE} → {BASE + 3} · remembered in vain",
+                f"router: successors get {BASE + 4} at least: the supervisor may not lower nice",
+            ]
+            fake.stop_supervisor()
+            rows = rows_of(fake)
+            text = carry_out(Renice(rows["supervisor"], 1, relative=True), fake.state_dir, tuple(rows.values()))
+            assert text.splitlines()[0].endswith("its children keep theirs")
+
+    unprivileged(trial)
 
 
 def test_a_process_of_somebodys_experiment_is_reniced_for_itself(fake: FakeBroker) -> None:

@@ -29,9 +29,9 @@ from monitor.priority import (
     choose,
     cpu_list,
     describe,
-    heirs_note,
     is_zombie,
     lowest_allowed,
+    lowest_for_heirs,
     new_nice,
     refusal,
     why_no_effect,
@@ -409,11 +409,11 @@ def test_two_busy_processes_on_one_cpu_are_rivals_and_nothing_is_said() -> None:
         for pid in (first, second):
             os.sched_setaffinity(pid, cpu)
         changes = renice.plan([row_of_process(first)], BASE + 1)
-        assert renice.notes(changes, []) == []
+        assert renice.effect_notes(changes) == []
         os.sched_setscheduler(first, os.SCHED_IDLE, os.sched_param(0))
-        assert renice.notes(changes, []) == ["worker-0: runs under SCHED_IDLE, where nice does not count"]
+        assert renice.effect_notes(changes) == ["worker-0: runs under SCHED_IDLE, where nice does not count"]
         both = renice.plan([row_of_process(first), row_of_process(second, "worker-1")], BASE)
-        assert renice.notes(both, []) == [], "nothing was shifted, so there is nothing to say"
+        assert renice.effect_notes(both) == [], "nothing was shifted, so there is nothing to say"
 
 
 def test_a_session_of_its_own_is_a_scope_of_its_own_where_autogroups_are_on() -> None:
@@ -423,18 +423,37 @@ def test_a_session_of_its_own_is_a_scope_of_its_own_where_autogroups_are_on() ->
         assert scope_of(follower) == own
         if own.cgroup is None and procfs.autogroup_enabled():
             assert scope_of(leader) != own
-            (note,) = renice.notes(renice.plan([row_of_process(leader)], BASE + 1), [])
+            (note,) = renice.effect_notes(renice.plan([row_of_process(leader)], BASE + 1))
             assert "nothing else is in there" in note
         else:
             assert scope_of(leader) == own
 
 
-def test_a_raised_supervisor_that_may_not_lower_its_children() -> None:
-    assert heirs_note(Caller(0, True), 0, 10, 0) is None
-    assert heirs_note(Caller(0, False), 20, 10, 0) is None
-    assert heirs_note(Caller(0, False), 0, 10, 10) is None
-    assert "get 10 at least" in str(heirs_note(Caller(0, False), 0, 10, 0))
-    assert "get 5 at least" in str(heirs_note(Caller(0, False), 15, 10, 0))
+@pytest.mark.parametrize(
+    ("able", "limit", "nice", "lowest"),
+    [(True, 0, 10, -20), (False, 0, 10, 10), (False, 15, 10, 5), (False, 20, 10, 0), (False, 15, -3, -3),
+     (False, 40, 10, -20)],
+)  # fmt: skip
+def test_the_lowest_that_a_child_can_have(able: bool, limit: int, nice: int, lowest: int) -> None:
+    assert lowest_for_heirs(Caller(0, able), limit, nice) == lowest
+
+
+def test_the_kernel_gives_children_no_less_than_we_say() -> None:
+    """A fork of an unprivileged process that gives itself the lowest nice value that it is let have."""
+
+    def trial() -> None:
+        hard = resource.getrlimit(resource.RLIMIT_NICE)[1]
+        limit = 40 if hard == resource.RLIM_INFINITY else min(hard, 40)
+        resource.setrlimit(resource.RLIMIT_NICE, (limit, limit))
+        os.setpriority(os.PRIO_PROCESS, 0, max(BASE, 10))
+        expected = lowest_for_heirs(Caller(0, cap_sys_nice=False), limit, max(BASE, 10))
+        child = os.fork()
+        if child == 0:
+            lowest = next(new for new in range(-20, 20) if kernel_refuses(0, new) is None)
+            os._exit(0 if lowest == expected else 1)
+        assert os.waitpid(child, 0)[1] == 0
+
+    unprivileged(trial)
 
 
 # The command.
@@ -468,6 +487,36 @@ def test_a_worker_is_reniced_with_its_threads_and_remembered(fake: FakeBroker) -
     assert remembered(fake)["worker-0"] == 0
     event = ask(fake.state_dir, "events", since=0)["events"][-1]
     assert (event["kind"], event["process"], event["old"], event["new"]) == ("reniced", "worker-1", BASE, BASE + 4)
+
+
+def test_a_value_that_the_supervisor_cannot_give_to_successors_is_not_promised(tmp_path: Path) -> None:
+    def trial() -> None:
+        resource.setrlimit(resource.RLIMIT_NICE, (0, 0))
+        with FakeBroker(tmp_path / "state") as fake:
+            done = run_renice(fake.state_dir, str(BASE + 5), "supervisor")
+            lowest = f"{BASE + 5} at least"
+            assert f"note: children that the supervisor starts from now on get {lowest}: it may not" in done.stderr
+            done = run_renice(fake.state_dir, str(BASE + 3), "workers")
+            assert f"note: worker-0, worker-1: successors get {lowest}: the supervisor may not" in done.stderr
+            assert "at least" not in run_renice(fake.state_dir, str(BASE + 5), "router").stderr
+
+    unprivileged(trial)
+
+
+def test_a_privileged_supervisor_can_give_every_value(fake: FakeBroker) -> None:
+    status, limit = procfs.status(fake.supervisor_pid), procfs.nice_limit(fake.supervisor_pid)
+    assert status is not None and limit is not None
+    is_able = bool(int(status["CapEff"], 16) >> 23 & 1)
+    run_renice(fake.state_dir, str(BASE + 5), "supervisor")
+    done = run_renice(fake.state_dir, str(BASE + 3), "worker-0")
+    assert ("at least" not in done.stderr) == (is_able or 20 - limit <= BASE + 3)
+
+
+def test_a_stopped_supervisor_has_nothing_to_remember_of_itself(fake: FakeBroker) -> None:
+    fake.stop_supervisor()
+    done = run_renice(fake.state_dir, str(BASE + 1), "supervisor")
+    assert done.returncode == 0
+    assert "restarted" not in done.stderr
 
 
 def test_relative_adds_to_what_each_has(fake: FakeBroker) -> None:

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     if complaint:
         print(f"note: {complaint}", file=sys.stderr)
     done = [outcome.change for outcome in outcomes if outcome.failure is None]
-    for note in renice.notes(done, snapshot.rows):
+    for note in (*renice.effect_notes(done), *renice.heirs_notes(done, snapshot.rows)):
         print(f"note: {printable(note)}", file=sys.stderr)
     failed = len(outcomes) - len(done)
     if failed:
