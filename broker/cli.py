@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from broker import __version__
+from broker.commands.arguments import CommandParser
 from broker.errors import BrokerError
 
 COMMANDS: dict[str, str] = {
@@ -66,7 +67,7 @@ def _dispatch(argv: list[str]) -> int:
         print(f"broker: there is no command {name!r}; {hint}", file=sys.stderr)
         return 2
     module = importlib.import_module(f"broker.commands.{name}")
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=f"broker {name}",
         description=module.__doc__,
         epilog=EXIT_STATUS_HELP,

@@ -101,7 +101,7 @@ def test_a_file_whose_name_is_not_text_can_be_told(tmp_path: Path) -> None:
         ([], {"BROKER_WORKERS": "x"}, "broker: BROKER_WORKERS: 'x' is not allowed; give a whole number from 1 to 64"),
         (["--listen", "chats://h:1"], {}, "broker: --listen: bad URL 'chats://h:1': there is no scheme 'chats'"),
         (["--config", "/nowhere/x"], {}, "broker: cannot read the configuration file /nowhere/x: No such file"),
-        (["--worker", "1"], {}, "usage: broker config"),
+        (["--worker", "1"], {}, "broker: config: unrecognized arguments: --worker 1 (did you mean --workers?)"),
     ],
 )
 def test_a_mistake_is_one_clear_line_and_status_2(options: list[str], environment: dict[str, str], told: str) -> None:
@@ -110,4 +110,4 @@ def test_a_mistake_is_one_clear_line_and_status_2(options: list[str], environmen
     assert done.stdout == ""
     assert done.stderr.startswith(told)
     assert "Traceback" not in done.stderr
-    assert told.startswith("usage") or done.stderr.count("\n") == 1
+    assert done.stderr.count("\n") == 1

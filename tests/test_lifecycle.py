@@ -167,6 +167,10 @@ def test_unknown_command_and_help() -> None:
     assert result.returncode == 2
     assert "broker status" in result.stderr or "broker start" in result.stderr
     assert one_line(result.stderr)
+    result = Broker(Path("/nonexistent")).run("start", "--listn", "chat://127.0.0.1:0")
+    assert result.returncode == 2
+    assert "--listen" in result.stderr
+    assert one_line(result.stderr)
     result = subprocess.run(
         [*Broker(Path("/x")).command("start")[:3], "--help"], capture_output=True, text=True, check=True
     )

@@ -1,12 +1,29 @@
-"""What several commands' parsers share: the state directory."""
+"""What the commands' parsers share: how they refuse, and the state directory."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from difflib import get_close_matches
 from pathlib import Path
+from typing import NoReturn
 
+from broker.errors import UsageError
 from broker.state_dir import default_state_dir
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Refuses in one line, with the nearest option there is, instead of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
+        hint = ""
+        for word in message.split():
+            nearest = get_close_matches(word, self._option_string_actions, n=1) if word.startswith("--") else []
+            if nearest and nearest[0] != word:
+                hint = f" (did you mean {nearest[0]}?)"
+        command = self.prog.partition(" ")[2]
+        raise UsageError(f"{command}: {message}{hint}; `{self.prog} --help` explains")
 
 
 def add_state_dir(parser: argparse.ArgumentParser) -> None:
