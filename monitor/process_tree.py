@@ -40,10 +40,9 @@ def name_of(title: Sequence[str], comm: str) -> str:
     """What to call a process that the supervisor did not name: its title if it has set one, else its command.
 
     setproctitle leaves one argument, which reads like a title and not like a path. A zombie has no title any more, but
-    the first 15 bytes of it are its command.
+    the broker's children have their name as their command too.
     """
-    name = title[0] if len(title) == 1 and not title[0].startswith("/") else comm
-    return name.removeprefix(TITLE_PREFIX)
+    return title[0].removeprefix(TITLE_PREFIX) if len(title) == 1 and not title[0].startswith("/") else comm
 
 
 def process_tree(

@@ -87,6 +87,7 @@ class FakeBroker:
 def _child(name: str, ready: int) -> None:
     die_with_parent(os.getppid())
     setproctitle.setproctitle(f"broker: {name}")
+    setproctitle.setthreadtitle(name)
     if name == THREADED:
         for _ in range(2):
             threading.Thread(target=threading.Event().wait, daemon=True).start()

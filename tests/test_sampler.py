@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -24,7 +25,7 @@ from monitor.sampler import Beat, Growth, Look, Sampler, next_beat, percentages
 from monitor.snapshot import ProcessRow, Snapshot
 from monitor.stat import stat_of
 from tests.fake_broker import HELPER, IN_PER_BEAT, OUT_PER_BEAT, FakeBroker
-from tests.running import state_of, wait_until
+from tests.running import Broker, state_of, wait_until
 from tests.specimens import unprivileged
 from tests.test_stat import PLAIN
 
@@ -219,6 +220,28 @@ def test_a_zombie_keeps_its_name_while_the_supervisor_is_stopped(fake: FakeBroke
     assert (row.stat[0], row.pid, row.stale) == ("Z", fake.pids["worker-1"], True)
 
 
+def test_dead_children_are_told_apart_though_the_supervisor_never_named_them(broker: Broker) -> None:
+    pids = broker.pids()
+    for name in ("worker-0", "worker-1", "router", "acceptor-0"):
+        told = subprocess.run(
+            ["ps", "-o", "comm=,args=", "-p", str(pids[name])], capture_output=True, text=True, check=True
+        )
+        assert told.stdout.split() == [name, "broker:", name]
+    os.kill(broker.pid, signal.SIGSTOP)
+    wait_until(lambda: state_of(broker.pid) == "T", "the supervisor is stopped")
+    dead = {name: pids[name] for name in ("worker-0", "worker-1")}
+    for pid in dead.values():
+        os.kill(pid, signal.SIGKILL)
+        wait_until(partial(is_zombie, pid), "it is a zombie")
+    with Sampler(broker.state_dir, TIMEOUT_SECONDS) as sampler:
+        rows = sampler.sample().rows
+    assert {row.name: row.pid for row in rows if row.stat.startswith("Z")} == dead
+    assert {row.name: row.role for row in rows} == {name: role_of(name) for name in pids} | {"supervisor": "supervisor"}
+    refused = broker.run("renice", "3", "worker-0")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert f"worker-0 (PID {pids['worker-0']}) is a zombie" in refused.stderr
+
+
 def test_a_child_between_two_lives_is_a_row_without_a_process(tmp_path: Path) -> None:
     with FakeBroker(tmp_path / "state", waiting="worker-1") as fake, Sampler(fake.state_dir) as sampler:
         row = row_of(sampler.sample(), "worker-1")
@@ -337,7 +360,7 @@ def test_a_pid_that_now_is_somebody_elses_is_not_believed() -> None:
         (["lab: zombies"], "python3", "lab: zombies"),
         (["/bin/sleep"], "sleep", "sleep"),
         (["sleep", "60"], "sleep", "sleep"),
-        ([], "broker: worker-", "worker-"),
+        ([], "worker-0", "worker-0"),
         ([], "python3", "python3"),
     ],
 )

@@ -132,6 +132,8 @@ def live(child_class: type[ChildProcess], birth: Birth) -> None:
     _reset_signals()
     faulthandler.register(signal.SIGUSR1, file=birth.stack_fd, all_threads=True)
     setproctitle.setproctitle(f"broker: {birth.name}")
+    # The title's first 15 bytes, which it has put here, are "broker: worker-"; and a zombie has no more than this.
+    setproctitle.setthreadtitle(birth.name)
     _set_nice(birth)
     gc.freeze()  # what the supervisor built is not garbage: leave its pages shared
     child: ChildProcess | None = None
