@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -18,7 +19,7 @@ from monitor.sampler import Sampler
 from monitor.snapshot import ProcessRow
 from monitor.view import Renice, Signal
 from tests.fake_broker import HELPER, FakeBroker
-from tests.rows import row
+from tests.rows import event, row
 from tests.running import state_of, wait_until
 from tests.specimens import unprivileged
 
@@ -179,13 +180,8 @@ def test_a_process_of_somebodys_experiment_is_reniced_for_itself(fake: FakeBroke
 def test_the_last_events_of_a_broker_are_read_from_its_file(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     assert events_after(tmp_path, 0) == ()
-    path.write_text(
-        '{"number": 1, "at": 10.0, "text": "old"}\n'
-        'no json\n["no object"]\n{"at": "no time"}\n\n'
-        '{"number": 2, "at": 20.5, "text": "新"}\n'
-        '{"number": 3, "at": 30',
-        encoding="utf-8",
-    )
-    assert [event["number"] for event in events_after(tmp_path, 10.0)] == [2]
-    path.write_text("x" * 100_000 + '\n{"number": 9, "at": 40.0}\n')
-    assert [event["number"] for event in events_after(tmp_path, 10.0)] == [9]
+    lines = [json.dumps(event(number, at=10.0 * number)) for number in (1, 2, 3)]
+    path.write_text("\n".join(lines)[:-5])
+    assert [found["number"] for found in events_after(tmp_path, 10.0)] == [2]
+    path.write_text("x" * 100_000 + f"\n{lines[2]}\n")
+    assert [found["number"] for found in events_after(tmp_path, 10.0)] == [3]
