@@ -8,6 +8,8 @@ EOF condemns this Pipe only. It knows nothing of what the messages mean.
 from __future__ import annotations
 
 import array
+import contextlib
+import errno
 import os
 import socket
 from collections import deque
@@ -35,11 +37,13 @@ class ChannelOverflow(BrokerError):
 
 def pipe_pair(context: BaseContext) -> tuple[int, int]:
     """The descriptors of both ends of a duplex `multiprocessing` Pipe, a pair of connected stream sockets."""
-    ends = context.Pipe(duplex=True)
-    descriptors = (os.dup(ends[0].fileno()), os.dup(ends[1].fileno()))
-    for end in ends:
-        end.close()
-    return descriptors
+    left, right = context.Pipe(duplex=True)
+    with left, right, contextlib.ExitStack() as undo:
+        own = os.dup(left.fileno())
+        undo.callback(os.close, own)
+        other = os.dup(right.fileno())
+        undo.pop_all()
+    return own, other
 
 
 class Channel:
@@ -54,6 +58,7 @@ class Channel:
         self._limit = outbox_limit_bytes
         self.outbox_bytes = 0
         self.watched_for_write = False  # what the loop was last told; see `watch`
+        self._broken = False  # the other end is gone: nothing can be sent any more
 
     def fileno(self) -> int:
         """The descriptor, for a selector; -1 once closed."""
@@ -64,12 +69,20 @@ class Channel:
         """True while something waits for the kernel's buffer to drain: watch for EPOLLOUT, then call `flush`."""
         return bool(self._outbox)
 
+    @property
+    def broken(self) -> bool:
+        """True once the other end is known to be gone, or this one is closed."""
+        return self._broken or self._socket.fileno() < 0
+
     def send(self, message: object, descriptors: list[int] | None = None) -> None:
         """Send a message, now or as soon as the kernel takes it; `descriptors` are handed over and closed here.
 
         Raises ChannelClosed or ChannelOverflow; the descriptors are closed in every case.
         """
         frame = encode(message)
+        if self._broken:
+            _close_all(descriptors or [])
+            raise ChannelClosed("the other end of the pipe is gone")
         if self.outbox_bytes + len(frame) > self._limit:
             _close_all(descriptors or [])
             raise ChannelOverflow(f"the outbox holds {self.outbox_bytes} bytes that the peer does not read")
@@ -91,8 +104,9 @@ class Channel:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in (105, 109):  # ENOBUFS, ETOOMANYREFS: too many descriptors in flight; later
+                if error.errno in (errno.ENOBUFS, errno.ETOOMANYREFS):  # too many descriptors in flight; later
                     return
+                self._broken = True
                 raise ChannelClosed("the other end of the pipe is gone") from None
             _close_all(descriptors)
             self.outbox_bytes -= sent
@@ -118,6 +132,7 @@ class Channel:
             if not data:
                 if messages:
                     break  # the end of the stream will still be there next time
+                self._broken = True
                 raise ChannelClosed("the other end of the pipe is gone")
             messages += self._reader.feed(data)
             if len(data) < _READ_BYTES:
@@ -152,18 +167,20 @@ class DescriptorChannel(Channel):
 
     def _read(self) -> bytes:
         space = socket.CMSG_SPACE(_DESCRIPTORS_PER_READ * array.array("i").itemsize)
-        data, ancillary, _flags, _address = self._socket.recvmsg(_READ_BYTES, space, socket.MSG_CMSG_CLOEXEC)
+        data, ancillary, flags, _address = self._socket.recvmsg(_READ_BYTES, space, socket.MSG_CMSG_CLOEXEC)
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 received = array.array("i")
                 received.frombytes(payload[: len(payload) - len(payload) % received.itemsize])
                 self._descriptors.extend(received)
+        if flags & socket.MSG_CTRUNC:
+            raise LocalProtocolError("the kernel had no room for a descriptor: whose the others are cannot be known")
         return data
 
 
 def watch(loop: Loop, channel: Channel) -> None:
     """Have the loop say when a channel that has something left to write can be written to, and only then."""
-    if channel.wants_write != channel.watched_for_write and channel.fileno() >= 0:
+    if channel.wants_write != channel.watched_for_write and not channel.broken:
         channel.watched_for_write = channel.wants_write
         loop.modify(channel.fileno(), READ | WRITE if channel.wants_write else READ)
 

@@ -95,6 +95,10 @@ class Chat:
         self._name_deadlines: OrderedDict[int, float] = OrderedDict()
         self._last_group = 0
         self._operations: defaultdict[int, list[Operation]] = defaultdict(list)  # by worker
+        self.ordered_bytes = 0
+        """Bytes in the operations that nobody has taken yet."""
+        self._closing = False
+        self._retired: dict[int, None] = {}  # workers whose sessions are to connect again
         default_room = parse_room_name(config.default_room, config.max_name_length)
         assert isinstance(default_room, Name)  # ChatConfig made sure
         self._rooms[default_room.key] = self.default_room = Room(default_room)
@@ -113,13 +117,16 @@ class Chat:
         """All sessions of the worker are gone, and so is whatever was still to be told to it."""
         self._end_all([session for session in self._sessions.values() if session.worker == worker])
         self._operations.pop(worker, None)
+        self._retired.pop(worker, None)  # its number may come back with another process
 
     def retire_worker(self, now: float, worker: int) -> None:
-        """Ask everybody on the worker to connect again, and close their sessions."""
+        """Ask everybody on the worker to connect again, and close their sessions; so with those who still come."""
+        self._retired[worker] = None
         self._end_all([session for session in self._sessions.values() if session.worker == worker], WorkerRetired())
 
     def shutdown(self, now: float) -> None:
-        """Say goodbye to everybody and close all sessions."""
+        """Say goodbye to everybody and close all sessions; so with those who still come."""
+        self._closing = True
         self._end_all(list(self._sessions.values()), Closing())
 
     def kick(self, now: float, name: str, reason: str) -> str | None:
@@ -149,6 +156,7 @@ class Chat:
         """The operations ordered since the last call, by worker, for those that have any."""
         taken = dict(self._operations)
         self._operations.clear()
+        self.ordered_bytes = 0
         return taken
 
     @property
@@ -212,6 +220,7 @@ class Chat:
     def send(self, session: Session, data: bytes) -> None:
         """Bytes for one session."""
         self._operations[session.worker].append((SEND, session.number, data))
+        self.ordered_bytes += len(data)
         self.messages_out += 1
 
     def set_language(self, session: Session, language: str) -> None:
@@ -252,6 +261,9 @@ class Chat:
         protocol = protocols[listener] if 0 <= listener < len(protocols) else protocols[0]
         session = Session(number, worker, WireFormat(protocol, self.config.language))
         self._sessions[number] = session
+        if self._closing or worker in self._retired:  # it was on its way when the others were told
+            self.end(session, self._rendered(session, Closing() if self._closing else WorkerRetired()))
+            return
         self._name_deadlines[number] = now + self.config.name_timeout_seconds
         PROTOCOLS[protocol].opened(self, session)
 
@@ -357,6 +369,7 @@ class Chat:
             operation = (PUBLISH, group.number, PROTOCOLS[protocol].render(occasion, language), except_session)
             for worker in group.members_of_worker:
                 operations[worker].append(operation)
+                self.ordered_bytes += len(operation[2])
 
     def _rendered(self, session: Session, occasion: Occasion) -> bytes:
         return PROTOCOLS[session.format.protocol].render(occasion, session.format.language)

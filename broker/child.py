@@ -148,8 +148,8 @@ class Child:
     def bury(self) -> Death:
         """Reap a dead incarnation, close all that was its, and say how it ended.
 
-        The cause is read with waitid(2) and WNOWAIT, the reaping left to the Process object, so that multiprocessing,
-        which may have reaped it already while it started another process, and this agree.
+        The reaping is left to the Process object: multiprocessing reaps by itself whatever has ended while it starts
+        another process, and keeps the cause.
         """
         process, channel, reports = self.process, self.channel, self.reports
         assert process is not None and channel is not None and reports is not None
@@ -164,4 +164,12 @@ class Child:
         self.process = self.pid = self.channel = self.reports = None
         self.pidfd = self.stack_fd = -1
         self.happen(Event.DIED)
-        return Death(None, signal.Signals(-code).name) if code < 0 else Death(code, None)
+        return Death(None, _signal_name(-code)) if code < 0 else Death(code, None)
+
+
+def _signal_name(number: int) -> str:
+    """As in signal(7); real-time signals have no name of their own."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}"

@@ -52,8 +52,3 @@ class FrameReader:
             start = end
         self._buffer = buffer[start:] if start else buffer
         return messages
-
-    @property
-    def torn(self) -> bool:
-        """True while part of a frame is waiting for its rest."""
-        return bool(self._buffer)

@@ -112,6 +112,8 @@ def _listen_tcp(family: socket.AddressFamily, address: tuple[object, ...]) -> tu
             # [::] and 0.0.0.0 can be listened on side by side, and an IPv4 peer has one spelling, not two.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        # Inherited as well: urgent data is data, and not out of band (tcp(7)).
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
         sock.bind(address)
         sock.listen(BACKLOG)
         port: int = sock.getsockname()[1]

@@ -24,7 +24,7 @@ Router to worker, one numbered batch per wake-up: `(batch_number, acknowledged_f
 
 Between the supervisor and a child, on the child's control Pipe; "+ fd" is a descriptor that comes with the message:
 
-    (LINK, worker) + fd                     to router and worker: a fresh Pipe between the two; the old one is dead
+    (LINK, worker, incarnation) + fd        to router and worker: a fresh Pipe between the two; the old one is dead
     (ATTACH, session, listener, peer, address) + fd  to a worker: a client's socket is yours
     (RETIRE, worker)                        to the router: close the sessions of that worker, it is going to stop
     (KICK, request, name, reason)           to the router, which answers (KICKED, request, name or None)
@@ -35,6 +35,7 @@ Between the supervisor and a child, on the child's control Pipe; "+ fd" is a des
     (RELEASED, [(worker, address), ...])    to an acceptor: these connections are over
     (STOP,)                                 to any child: end in good order
     (ACCEPTED, worker, listener, peer, address) + fd    from an acceptor: a client, and the worker chosen for it
+    (GIVEN_UP, worker, incarnation)         from the router: this worker does not take its batches, or breaks the rules
     (CLOSED, [session, ...])                from a worker: these are shut down and closed; let go of them
 
 A *group* is a room times a wire format; its members all get the same bytes. A session's byte stream is its operations
@@ -72,6 +73,7 @@ MOVED: Final = 30
 ACCEPTED: Final = 31
 CLOSED: Final = 32
 KICKED: Final = 33
+GIVEN_UP: Final = 34
 
 # Kinds of reports, on a child's Queue: dictionaries with the key "kind".
 REPORT_READY: Final = "ready"

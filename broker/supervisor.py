@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
+import logging
 import os
 import signal
 import socket
@@ -31,13 +31,14 @@ from broker.errors import LocalProtocolError
 from broker.event_log import EventLog
 from broker.heartbeats import HeartbeatWatch
 from broker.listeners import Listener
-from broker.loop import READ, WRITE, Loop
+from broker.loop import READ, WRITE, Handler, Loop
 from broker.messages import (
     ACCEPTED,
     ATTACH,
     CENSUS,
     CHILD_ROLES,
     CLOSED,
+    GIVEN_UP,
     KICK,
     KICKED,
     LINK,
@@ -58,6 +59,8 @@ from broker.settings import Settings
 
 _PROMPT_BYTES: Final = 16 * 1024
 """A worker whose control pipe has more than this waiting gets no new sessions while another one can take them."""
+
+_log = logging.getLogger("broker")
 
 Entries = Mapping[Role, Callable[..., None]]
 
@@ -93,6 +96,7 @@ class Supervisor:
         self._kicks: dict[int, Callable[[str | None], None]] = {}
         self._last_kick = 0
         self._goodbye_said = False
+        self._unassigned: list[tuple[Held, int]] = []  # accepted while there was no worker, and the worker chosen
         self._wake_up_pair = socket.socketpair()
 
     # The life of the broker.
@@ -110,7 +114,12 @@ class Supervisor:
         self._add_child("acceptor", 0)
         self._start_next_role()
         HeartbeatWatch(self.loop, self.events, self.children, self.settings)
-        self.loop.run()
+        try:
+            self.loop.run()
+        except Exception as error:
+            _log.exception("the supervisor failed")
+            self.failure = f"a bug in the supervisor: {error!r}"
+            self._end_at_once()
         self.events.record("info", "stopped", "the broker has stopped", "supervisor", os.getpid())
         return 1 if self.failure else 0
 
@@ -123,6 +132,7 @@ class Supervisor:
         for child in self._of_role("acceptor"):
             self._tell_to_stop(child)
         self._close_listeners()
+        self._take_those_who_wait()
         timeout = self.settings.stop_timeout_seconds if timeout_seconds is None else timeout_seconds
         self.loop.call_later(timeout, self._stop_by_force)
         self._go_on_stopping()
@@ -157,6 +167,15 @@ class Supervisor:
                 child.kill(signal.SIGKILL)
         self.custody.release_all()
         self._go_on_stopping()
+
+    def _end_at_once(self) -> None:
+        """No child may outlive the loop that looks after it."""
+        for child in self.children.values():
+            if child.process is not None:
+                child.kill(signal.SIGKILL)
+                child.process.join()
+        self.custody.release_all()
+        self._close_listeners()
 
     def _close_listeners(self) -> None:
         for listener in self.listeners:
@@ -200,13 +219,27 @@ class Supervisor:
             return
         assert child.channel is not None
         self.loop.register(child.pidfd, READ, lambda _events: self._on_death(child))
-        self.loop.register(child.report_fd(), READ, lambda _events: self._on_reports(child))
-        self.loop.register(child.channel.fileno(), READ, lambda events: self._on_message(child, events))
+        self.loop.register(child.report_fd(), READ, self._guarded(child, lambda _events: self._on_reports(child)))
+        self.loop.register(child.channel.fileno(), READ, self._guarded(child, partial(self._on_message, child)))
         self.events.record("info", "started", f"{child.name} started, PID {child.pid}", child.name, child.pid)
         if child.spec.role == "acceptor":
             self._tell(child, (CENSUS, *self.custody.census()))
             self._tell(child, (WORKERS, self._available_workers()))
         self._link(child)
+        if child.spec.role == "worker":
+            self._take_those_who_wait()
+
+    def _guarded(self, child: Child, handler: Handler) -> Handler:
+        """What a child says can at worst cost its own life."""
+
+        def guarded(events: int) -> None:
+            try:
+                handler(events)
+            except Exception:
+                _log.exception("what %s said could not be handled", child.name)
+                self._condemn(child, "what it said could not be handled; the log has the details")
+
+        return guarded
 
     def _make_birth(self, child: Child, control_fd: int, stack_fd: int, reports: Reports) -> tuple[Any, ...]:
         settings = dataclasses.replace(self.settings, workers=self.workers_wanted)
@@ -230,9 +263,14 @@ class Supervisor:
     def _join(self, router: Child, worker: Child) -> None:
         if not (router.alive and worker.alive):
             return
-        router_end, worker_end = pipe_pair(CONTEXT)
-        self._tell(router, (LINK, worker.spec.index), [router_end])
-        self._tell(worker, (LINK, worker.spec.index), [worker_end])
+        try:
+            router_end, worker_end = pipe_pair(CONTEXT)
+        except OSError as error:
+            self._condemn(worker, f"there is no pipe to join it to the router: {error.strerror}")
+            return
+        link = (LINK, worker.spec.index, worker.incarnation)
+        self._tell(router, link, [router_end])
+        self._tell(worker, link, [worker_end])
 
     # Children speak.
 
@@ -270,9 +308,13 @@ class Supervisor:
         if code == ACCEPTED:
             assert child.channel is not None
             _, worker, listener, peer, address = message
-            self._assign(Held(child.channel.take_descriptor(), listener, peer, address), worker)
+            self._take(Held(child.channel.take_descriptor(), listener, peer, address), worker)
         elif code == CLOSED:
             self._released(self.custody.release(message[1]))
+        elif code == GIVEN_UP:
+            worker = self.children.get(f"worker-{message[1]}")
+            if worker is not None and worker.incarnation == message[2] and worker.alive:
+                self._condemn(worker, "the router has given it up")
         elif code == KICKED:
             answer = self._kicks.pop(message[1], None)
             if answer is not None:
@@ -280,18 +322,23 @@ class Supervisor:
         else:
             raise LocalProtocolError(f"{child.name} sent a message {code!r} that there is not")
 
-    def _assign(self, held: Held, worker: int) -> None:
-        """Take a new connection into custody and give it to its worker, or to another if that one has just died."""
+    def _take(self, held: Held, worker: int) -> None:
+        """Take a new connection into custody and give it to its worker, or to another if that one cannot have it."""
+        if self.state == "stopping":
+            self.custody.release([self.custody.take(held, worker)], shut_down=True)
+            self._tell_acceptors((RELEASED, [(worker, held.address)]))
+            return
         available = self._available_workers()
         prompt = [index for index in available if self._reads_promptly(self.children[f"worker-{index}"])] or available
-        if prompt and worker not in prompt:
+        if not prompt:
+            self._unassigned.append((held, worker))  # until a worker is back; the acceptor knows not to send more
+            return
+        if worker not in prompt:
             chosen = min(prompt, key=self.custody.count_of)
             self._tell_acceptors((MOVED, worker, chosen))
             worker = chosen
         session = self.custody.take(held, worker)
         try:
-            if not prompt or self.state == "stopping":
-                raise OSError(errno.ESRCH, "there is no worker to give it to")
             duplicate = os.dup(held.fd)
         except OSError as error:
             self.events.record("warning", "closed", f"{held.peer} is turned away: {error.strerror}")
@@ -299,6 +346,11 @@ class Supervisor:
             return
         attach = (ATTACH, session, held.listener, held.peer, held.address)
         self._tell(self.children[f"worker-{worker}"], attach, [duplicate])
+
+    def _take_those_who_wait(self) -> None:
+        waiting, self._unassigned = self._unassigned, []
+        for held, worker in waiting:
+            self._take(held, worker)
 
     def _available_workers(self) -> list[int]:
         return [child.spec.index for child in self._of_role("worker") if child.state in (State.STARTING, State.READY)]

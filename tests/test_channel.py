@@ -9,6 +9,7 @@ import pytest
 
 from broker.channel import Channel, ChannelClosed, ChannelOverflow, DescriptorChannel, pipe_pair
 from broker.child import CONTEXT
+from broker.errors import LocalProtocolError
 
 
 def channels(kind: type[Channel] = Channel, limit: int = 1 << 20) -> tuple[Channel, Channel]:
@@ -84,6 +85,30 @@ def test_descriptors_come_with_their_messages() -> None:
     for pipe in pipes:
         for fd in pipe:
             os.close(fd)
+    left.close()
+    right.close()
+
+
+def test_a_broken_channel_stays_broken_and_closes_what_is_to_be_sent() -> None:
+    left, right = channels(DescriptorChannel)
+    right.close()
+    reader, writer = os.pipe()
+    for _ in range(3):  # the second time nothing is tried any more
+        with pytest.raises(ChannelClosed):
+            left.send("x", [os.dup(writer)])
+    assert left.broken
+    os.close(writer)
+    left.close()
+    assert os.read(reader, 1) == b""
+    os.close(reader)
+
+
+def test_a_message_without_its_descriptor_is_a_broken_rule() -> None:
+    left, right = channels(DescriptorChannel)
+    left.send("no descriptor")
+    assert receive_all(right, 1) == ["no descriptor"]
+    with pytest.raises(LocalProtocolError):
+        right.take_descriptor()
     left.close()
     right.close()
 

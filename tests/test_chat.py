@@ -152,6 +152,11 @@ def test_a_retired_worker(stage: Stage) -> None:
     assert stage.read(bob) == "* The broker is rearranging itself; please connect again.\n"
     assert [person.closed for person in (ann, nameless, bob, eve)] == [True, True, True, False]
     assert stage.chat.session_count == 1
+    late = stage.connect()  # it was on its way
+    assert stage.read(late) == "* 服务器正在调整，请重新连接。\n"
+    assert late.closed
+    stage.lose(0)
+    assert stage.read(stage.connect()) == "请输入姓名: "
 
 
 def test_shutdown(stage: Stage) -> None:
@@ -170,6 +175,9 @@ def test_shutdown(stage: Stage) -> None:
     assert all(person.closed for person in people)
     assert (stage.chat.session_count, stage.chat.room_count) == (0, 1)
     assert stage.groups == {0: {}, 1: {}}
+    late = stage.connect()  # it was on its way
+    assert stage.read(late) == "* 聊天室要关门了，再见！\n"
+    assert late.closed
 
 
 def test_kick(stage: Stage) -> None:

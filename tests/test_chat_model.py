@@ -160,6 +160,7 @@ class ChatMachine(RuleBasedStateMachine):
         else:
             self.stage.chat.retire_worker(self.stage.now, worker)
             self.stage.pump()
+            self.stage.lose(worker)  # it stops, and its number comes back with another process
         self.gone(*[actor for actor in self.actors if actor.person.worker == worker])
 
     @rule()

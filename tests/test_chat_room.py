@@ -245,3 +245,28 @@ def test_kick(shared_broker: Broker) -> None:
     assert "flooding" in bob.rest()
     result = shared_broker.run("kick", "nobody-of-that-name")
     assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+
+
+def test_what_was_said_before_a_rude_close_is_heard(room: tuple[Client, Client], shared_broker: Broker) -> None:
+    """A script that sends and closes without ever reading: its end is a reset, and not one of its lines is lost."""
+    ann, _ = room
+    ann.send("/join rude")
+    ann.expect("rude")
+    ann.line()
+    name = fresh("rude")
+    sock = socket.create_connection(("127.0.0.1", shared_broker.port), 10)
+    sock.sendall(f"{name}\n/join rude\n".encode())
+    ann.expect(f"{name} 进入了聊天室\n")
+    sock.sendall(b"".join(b"%d\n" % number for number in range(2000)))
+    sock.close()
+    assert ann.lines(2001) == [*(f"{name}说: {number}" for number in range(2000)), f"{name} 退出了聊天室"]
+
+
+def test_urgent_data_ends_the_line_and_not_the_session(room: tuple[Client, Client]) -> None:
+    ann, bob = room
+    bob.socket.sendall(b"abc")
+    bob.socket.send(b"!", socket.MSG_OOB)
+    bob.socket.sendall(b"def\n")
+    assert bob.line().startswith("* ")
+    bob.send("next")
+    assert ann.line().endswith("说: next")

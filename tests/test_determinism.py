@@ -96,7 +96,9 @@ def record(seed: int, length: int) -> list[Input]:
             inputs.append(("kick", (now, random.choice(NAMES), random.choice(["", "spam"]))))
         else:
             live = {number: place for number, place in live.items() if place[0] != worker}
-            inputs.append((random.choice(["worker_lost", "retire_worker"]), (now, worker)))
+            if random.random() < 0.5:
+                inputs.append(("retire_worker", (now, worker)))
+            inputs.append(("worker_lost", (now, worker)))
         if random.random() < 0.5:
             inputs.append(("take_operations", ()))
     return [*inputs, ("shutdown", (now,)), ("take_operations", ())]

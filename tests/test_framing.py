@@ -27,13 +27,6 @@ def test_messages_survive_any_cut(messages: list[object], cuts: list[int]) -> No
         received += reader.feed(data[position : position + size])
         position, turn = position + size, turn + 1
     assert received == messages
-    assert not reader.torn
-
-
-def test_half_a_frame_is_torn() -> None:
-    reader = FrameReader()
-    assert reader.feed(encode((1, b"text"))[:-1]) == []
-    assert reader.torn
 
 
 def test_a_body_that_cannot_be_ours_is_refused() -> None:

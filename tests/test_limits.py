@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import time
 from pathlib import Path
 
@@ -101,3 +102,15 @@ def test_thirty_seconds_behind_closes_too(tmp_path: Path) -> None:
             ann.send(*("x" * 4000 for _ in range(50)))
         assert ann.line() == "deaf 退出了聊天室"
         deaf.close()
+
+
+def test_the_name_of_a_paced_flooder_is_free_once_it_is_reset(tmp_path: Path) -> None:
+    with running_broker(tmp_path / "state", "--rate-lines-per-second", "10", "--rate-burst-lines", "20") as broker:
+        ann, flood = broker.client("ann"), broker.client("flood")
+        ann.line()
+        flood.send(*("x" * 60 for _ in range(2000)))  # at this rate, minutes
+        ann.line()
+        flood.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        flood.close()
+        ann.expect("flood 退出了聊天室\n")
+        assert broker.client("flood")

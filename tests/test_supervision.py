@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -310,3 +311,91 @@ def test_events_in_text_json_and_followed(broker: Broker) -> None:
         follower.kill()
         follower.wait()
         follower.stdout.close()
+
+
+def test_a_real_time_signal_is_a_death_like_any_other(broker: Broker) -> None:
+    old = broker.pids()["worker-0"]
+    os.kill(old, signal.SIGRTMIN + 6)
+    broker.wait_ready("worker-0", old)
+    assert broker.events("died", "worker-0")[0]["signal"] == "SIGRTMIN+6"
+
+
+def test_what_a_few_bytes_order_is_bounded(tmp_path: Path) -> None:
+    """Two hundred people with long names ask who is there, 128 times at once: 150 MB of answers from 130 KB."""
+    with running_broker(tmp_path / "state") as broker:
+        router = broker.pids()["router"]
+        crowd = [broker.client() for _ in range(200)]
+        for number, client in enumerate(crowd):
+            client.send(f"{number:03}" + "\N{OLD ITALIC LETTER A}" * 29)
+        wait_until(lambda: broker.processes()["router"]["counters"]["messages_in"] == 200, "all have names")
+        for client in crowd:
+            client.send(*["/who"] * 128)
+        wait_until(lambda: broker.processes()["router"]["counters"]["messages_in"] > 200 * 100, "it answers")
+        assert broker.pids()["router"] == router
+        assert not broker.events("died")
+        for client in crowd:
+            client.close()
+        again = broker.client("again")
+        assert again.received == b""
+
+
+def test_a_worker_that_the_router_gives_up_is_replaced(tmp_path: Path) -> None:
+    """Stopped while others flood it with more than the router keeps for anybody, and then let go on."""
+    with running_broker(tmp_path / "state", "--rate-lines-per-second", "0", "--max-behind-bytes", "1000000") as broker:
+        pids = broker.pids()
+        deaf = [broker.client(f"deaf{number}") for number in range(4)]
+        on_worker = {n: p["counters"]["sessions"] for n, p in broker.processes().items()}
+        assert on_worker
+        os.kill(pids["worker-1"], signal.SIGSTOP)
+        line = ("x" * 4000 + "\n").encode() * 50
+        floods = [client.socket for client in deaf]
+        for flood in floods:
+            flood.setblocking(False)
+
+        def flooded() -> bool:
+            for flood in floods:
+                with contextlib.suppress(BlockingIOError, ConnectionError):
+                    flood.send(line)
+                with contextlib.suppress(BlockingIOError, ConnectionError):
+                    flood.recv(1 << 20)
+            return any("given up" in event["text"] for event in broker.events("log"))
+
+        wait_until(flooded, "the router gives it up")
+        broker.wait_ready("worker-1", pids["worker-1"])
+        for number in range(6):
+            broker.client(f"new{number}").close()
+
+
+def test_connections_that_come_while_there_is_no_worker_wait_for_one(tmp_path: Path) -> None:
+    with running_broker(tmp_path / "state", "--workers", "1", "--restart-intensity", "50") as broker:
+        for _ in range(3):  # a short life each: the next one has to wait
+            old = wait_until(lambda: broker.pids().get("worker-0"), "there is a worker")
+            os.kill(old, signal.SIGKILL)
+            wait_until(lambda: broker.pids().get("worker-0") != old, "it has died")  # noqa: B023
+        client = broker.client()
+        assert client.expect("请输入姓名: ") == ""
+        assert not broker.events("died", "acceptor-0")
+
+
+def test_no_descriptors_left_for_a_link(tmp_path: Path) -> None:
+    """The supervisor out of descriptors: children wait, it neither spins nor dies, and all is well afterwards."""
+    with running_broker(tmp_path / "state", "--restart-intensity", "100") as broker:
+        pids = broker.pids()
+        before = resource.prlimit(broker.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(broker.pid, resource.RLIMIT_NOFILE, (len(descriptors(broker.pid)) + 2, before[1]))
+        os.kill(pids["worker-0"], signal.SIGKILL)
+        os.kill(pids["router"], signal.SIGKILL)
+        log = broker.state_dir / "events.jsonl"
+        wait_until(lambda: "cannot start" in log.read_text() or "no pipe to join" in log.read_text(), "it runs out")
+        resource.prlimit(broker.pid, resource.RLIMIT_NOFILE, before)
+        broker.wait_ready("worker-0", pids["worker-0"])
+        broker.wait_ready("router", pids["router"])
+        wait_until(lambda: _can_enter(broker), "people can enter again")
+
+
+def _can_enter(broker: Broker) -> bool:
+    try:
+        broker.client("ann").close()
+    except (AssertionError, OSError):
+        return False
+    return True

@@ -84,6 +84,8 @@ class AcceptorProcess(ChildProcess):
     def _acceptor_of(self, index: int, listener: Listener, sock: socket.socket) -> Any:
         def accept(_events: int) -> None:
             for _ in range(_ACCEPTS_PER_WAKE_UP):
+                if not self.available:  # the news has come in this very wake-up
+                    return
                 try:
                     connection, peer = sock.accept()
                 except BlockingIOError:

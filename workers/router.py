@@ -4,31 +4,41 @@ An I/O shell around `broker.chat.Chat`, which is pure and deterministic: everyth
 included, goes through `Chat`'s inputs, in the order in which this process calls them. Touches no client's socket.
 
 Before it answers, it drains all frames that are there; then each worker concerned gets one numbered batch, which also
-acknowledges the worker's frames. Nothing waits for a reply.
+acknowledges the worker's frames. Nothing waits for a reply. What a few bytes of input can order (`/who` in a full room)
+is bounded twice: a batch is sent when it has grown large, and while a worker has much to take, what came from it waits.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
-from typing import Any
+from collections import deque
+from typing import Any, Final
 
 from broker.channel import Channel, ChannelClosed, ChannelOverflow, watch
 from broker.chat import Chat, ChatConfig
 from broker.errors import LocalProtocolError
 from broker.loop import READ, WRITE, Timer
-from broker.messages import KICK, KICKED, LINK, RETIRE, SHUTDOWN
+from broker.messages import GIVEN_UP, KICK, KICKED, LINK, RETIRE, SHUTDOWN, Event
 from workers.harness import Birth, ChildProcess
+
+_BATCH_BYTES: Final = 1024 * 1024
+"""A batch is sent when this much has been ordered, and not at the end of the wake-up only."""
+_OUTBOX_BYTES_TO_WAIT_AT: Final = 8 * 1024 * 1024
+"""With more than this to take, a worker has to wait for its own input to be applied."""
 
 
 class _Link:
     """The Pipe to one worker, and where both sides are in their numbering."""
 
-    __slots__ = ("acknowledged", "batch", "channel", "frame", "worker")
+    __slots__ = ("acknowledged", "backlog", "batch", "channel", "frame", "incarnation", "worker")
 
-    def __init__(self, worker: int, fd: int) -> None:
+    def __init__(self, worker: int, incarnation: int, fd: int) -> None:
         self.worker = worker
+        self.incarnation = incarnation
         self.channel = Channel(fd)
-        self.frame = 0  # the last frame that came
+        self.backlog: deque[tuple[int, deque[Event]]] = deque()  # frames with events that are still to be applied
+        self.frame = 0  # the last frame that has been applied
         self.acknowledged = 0  # the last frame that the worker knows has been applied
         self.batch = 0  # the last batch that went
 
@@ -62,7 +72,8 @@ class RouterProcess(ChildProcess):
     def on_message(self, message: tuple[Any, ...]) -> None:
         code, *arguments = message
         if code == LINK:
-            self._new_link(arguments[0], self.control.take_descriptor())
+            worker, incarnation = arguments
+            self._new_link(worker, incarnation, self.control.take_descriptor())
         elif code == KICK:
             request, name, reason = arguments
             self.tell_supervisor((KICKED, request, self.chat.kick(time.monotonic(), name, reason)))
@@ -93,17 +104,16 @@ class RouterProcess(ChildProcess):
             except ChannelClosed:
                 self._drop(link)
             except ChannelOverflow as error:
-                self.log("error", f"worker-{link.worker} does not take its batches ({error}); giving it up")
-                self._drop(link)
+                self._give_up(link, f"it does not take its batches: {error}")
             else:
                 watch(self.loop, link.channel)
         return len(self._links) == len(links)
 
-    def _new_link(self, worker: int, fd: int) -> None:
+    def _new_link(self, worker: int, incarnation: int, fd: int) -> None:
         old = self._links.get(worker)
         if old is not None:
             self._drain(old)
-        link = _Link(worker, fd)
+        link = _Link(worker, incarnation, fd)
         self._links[worker] = link
         self.loop.register(fd, READ, lambda events: self._on_link(link, events))
 
@@ -112,28 +122,56 @@ class RouterProcess(ChildProcess):
             if events & WRITE:
                 link.channel.flush()
                 watch(self.loop, link.channel)
+            if events & ~WRITE:
+                self._receive(link)
             self._apply(link)
         except ChannelClosed:
-            self._drop(link)
+            self._drain(link)
+        except LocalProtocolError as error:
+            self._give_up(link, f"it broke the rules of its link: {error}")
+
+    def _receive(self, link: _Link) -> None:
+        """Take all frames that are there; ChannelClosed once there will be no more.
+
+        Their number is bounded by the worker: it has at most so much unacknowledged input.
+        """
+        for number, events in link.channel.receive():
+            expected = link.backlog[-1][0] + 1 if link.backlog else link.frame + 1
+            if number != expected:
+                raise LocalProtocolError(f"frame {number} came where frame {expected} should")
+            link.backlog.append((number, deque(events)))
 
     def _apply(self, link: _Link) -> None:
-        """Apply all frames that are there; ChannelClosed once there will be no more."""
-        for number, events in link.channel.receive():
-            if number != link.frame + 1:
-                raise LocalProtocolError(f"frame {number} of worker-{link.worker} came after frame {link.frame}")
-            link.frame = number
-            self.chat.apply(time.monotonic(), link.worker, events)
+        """Apply what has come from a worker, as far as it takes what it is answered."""
+        now = time.monotonic()
+        while link.backlog and link.channel.outbox_bytes < _OUTBOX_BYTES_TO_WAIT_AT:
+            number, events = link.backlog[0]
+            while events and self.chat.ordered_bytes < _BATCH_BYTES:
+                self.chat.apply(now, link.worker, (events.popleft(),))
+            if not events:
+                link.frame = number
+                link.backlog.popleft()
+            if self.chat.ordered_bytes >= _BATCH_BYTES:
+                self._answer()
 
     def _drain(self, link: _Link) -> None:
         """Take what a dead worker still had to say, then forget it."""
-        try:
+        with contextlib.suppress(ChannelClosed, LocalProtocolError):
             while True:
-                before = link.frame
-                self._apply(link)
-                if link.frame == before:
+                before = len(link.backlog)
+                self._receive(link)
+                if len(link.backlog) == before:
                     break
-        except ChannelClosed:
-            pass
+        now = time.monotonic()
+        for _, events in link.backlog:
+            self.chat.apply(now, link.worker, events)
+        link.backlog.clear()
+        self._drop(link)
+
+    def _give_up(self, link: _Link, why: str) -> None:
+        """A worker without a link would take clients and serve none: have the supervisor replace it."""
+        self.log("error", f"worker-{link.worker} is given up: {why}")
+        self.tell_supervisor((GIVEN_UP, link.worker, link.incarnation))
         self._drop(link)
 
     def _drop(self, link: _Link) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections import deque
+from collections.abc import Callable
 
 from broker.pacing import TokenBucket
 
@@ -18,18 +19,23 @@ class Session:
 
     __slots__ = (
         "address", "bucket", "closing_since", "consumed", "ended", "hangup", "in_flight", "number", "paced",
-        "pending", "pending_bytes", "readable", "send", "shared_bucket", "socket",
+        "pending", "pending_bytes", "readable", "reset", "send", "shared_bucket", "socket",
+        "urgent",
     )  # fmt: skip
 
     def __init__(self, number: int, sock: socket.socket, address: str) -> None:
         self.number = number
         self.socket = sock
-        self.send = sock.send
+        self.send: Callable[[bytes | memoryview], int] = sock.send
         self.address = address
         self.consumed = 0  # bytes of input that the router has acknowledged
         self.in_flight = 0  # bytes forwarded, not yet acknowledged: still in the kernel
         self.readable = False  # there may be input that no peek has seen
         self.hangup = False  # the peer will send no more: what is there is all there is
+        self.urgent = (
+            False  # there is an urgent mark: an unfinished line before it is given up, as RFC 854's Synch asks
+        )
+        self.reset = False  # the peer is gone: nobody reads what is sent
         self.ended = False  # ENDED has been reported; no more reading
         self.paced = False  # a timer will read on
         self.bucket: TokenBucket | None = None  # made with the first line

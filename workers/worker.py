@@ -27,13 +27,15 @@ from broker.pacing import TokenBucket
 from workers.harness import Birth, ChildProcess
 from workers.session import Session
 
-_CLIENT_EVENTS: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+_CLIENT_EVENTS: Final = select.EPOLLIN | select.EPOLLPRI | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 _HANGUP: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _PEEK_BYTES: Final = 16 * 1024
 _LINES_PER_TURN: Final = 128
 """No session forwards more lines than this before every other readable one had its turn."""
 _IN_FLIGHT_LIMIT_BYTES: Final = 1024 * 1024
 """Unacknowledged input of all sessions; past it nothing is read until the router has caught up."""
+_READS_TO_DISCARD: Final = 16
+"""Of unread input when a session is closed, 64 KiB each: more than a receive buffer holds."""
 _LAST_WORDS_SECONDS: Final = 5.0
 """How long a session that is to be closed may take to read what it still has to get."""
 
@@ -142,7 +144,9 @@ class WorkerProcess(ChildProcess):
         self.loop.unregister(session.socket.fileno())
         with contextlib.suppress(OSError):
             # Unread input would turn the close into a reset, and the peer might lose our last words.
-            session.socket.recv_into(self._scratch, 0, socket.MSG_TRUNC)
+            for _ in range(_READS_TO_DISCARD):
+                if session.socket.recv_into(self._scratch, 0, socket.MSG_TRUNC) < len(self._scratch):
+                    break
         with contextlib.suppress(OSError):
             session.socket.shutdown(socket.SHUT_RDWR)
         session.socket.close()
@@ -155,8 +159,16 @@ class WorkerProcess(ChildProcess):
             self._flush(session)
         if events & ~select.EPOLLOUT and not session.ended:
             session.readable = True
+            if events & select.EPOLLPRI:
+                # A peek stops in front of the urgent mark for as long as there is something unread before it.
+                session.urgent = True
             if events & _HANGUP:
                 session.hangup = True
+                if events & select.EPOLLERR:
+                    session.reset = True
+                    if session.paced:  # its owner is gone, and the name is not to be kept for what is still unread
+                        self._end(session, "reset")
+                        return
             if not session.in_flight and not session.paced:
                 self._readable[session.number] = session
 
@@ -185,7 +197,8 @@ class WorkerProcess(ChildProcess):
         end = data.rfind(b"\n") + 1
         if end:
             self._forward_lines(session, data, end, now)
-        elif len(data) > self._longest_line:
+        elif len(data) > self._longest_line or session.urgent:
+            session.urgent = False
             self._forward(session, (OVERLONG, session.number, session.consumed, len(data)), len(data))
         elif session.hangup:
             # The end of the stream ends its last line.
@@ -198,7 +211,10 @@ class WorkerProcess(ChildProcess):
         if granted < lines:
             session.readable = True
             if granted <= 0:
-                self._pace(session)
+                if session.reset:
+                    self._end(session, "reset")
+                else:
+                    self._pace(session)
                 return
             end = 0
             for _ in range(granted):
@@ -320,7 +336,7 @@ class WorkerProcess(ChildProcess):
                 delivered += 1
             self._messages_out += delivered * data.count(b"\n")
         for session in broken:
-            self._end(session, "reset")
+            self._lose_output(session)
         for number in merged.closes:
             self._finish(self.sessions[number], now)
         if self._behind:
@@ -338,14 +354,22 @@ class WorkerProcess(ChildProcess):
         try:
             done = session.flush()
         except OSError:
-            session.pending.clear()
-            session.pending_bytes = 0
-            self._end(session, "reset")
+            self._lose_output(session)
             done = True
         if done:
             self._behind.pop(session.number, None)
             if session.closing_since is not None:
                 self._finished.append(session)
+
+    def _lose_output(self, session: Session) -> None:
+        """Nobody reads there any more. What they said before they went is read to its end all the same."""
+        session.send = len  # whatever is sent is gone, whole
+        session.pending.clear()
+        session.pending_bytes = 0
+        self._behind.pop(session.number, None)
+        session.hangup = session.reset = True
+        if not (session.ended or session.in_flight or session.paced):
+            self._readable[session.number] = session
 
     def _check_behind(self, now: float) -> None:
         """End whoever is too far behind, in bytes or in seconds; nobody else ever waits for them."""
