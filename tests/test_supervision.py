@@ -197,15 +197,32 @@ def test_a_looping_child_is_replaced_and_its_stack_is_logged(tmp_path: Path) -> 
 
 
 def _looping_site(tmp_path: Path) -> str:
+    return _site(tmp_path, "    while True: pass\n")
+
+
+def _site(tmp_path: Path, body: str) -> str:
+    """A folder for PYTHONPATH that gives every process of the broker a handler of SIGUSR2 with that body."""
     folder = tmp_path / "site"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(
-        "import signal\n"
-        "def never_return(number, frame):\n"
-        "    while True: pass\n"
-        "signal.signal(signal.SIGUSR2, never_return)\n"
+        f"import signal\ndef never_return(number, frame):\n{body}signal.signal(signal.SIGUSR2, never_return)\n"
     )
     return str(folder)
+
+
+def test_a_supervisor_that_fails_takes_its_children_with_it(tmp_path: Path) -> None:
+    """A bug of ours, stood in for by a signal handler that raises: nobody is left without a supervisor."""
+    site = _site(tmp_path, "    raise RuntimeError('a bug')\n")
+    with running_broker(tmp_path / "state", environment={"PYTHONPATH": site}) as broker:
+        pids = broker.pids()
+        ann = broker.client("ann")
+        os.kill(broker.pid, signal.SIGUSR2)
+        assert broker.process is not None
+        assert broker.process.wait(10) == 1
+        assert ann.rest() == ""
+        assert all(map(is_gone, pids.values()))
+        assert [path.name for path in broker.state_dir.iterdir()] == ["events.jsonl"]
+        assert "broker: the broker has stopped: a bug in the supervisor" in (tmp_path / "stderr").read_text()
 
 
 def test_a_starved_child_is_left_alone(tmp_path: Path) -> None:
