@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from monitor.help import help_page
+from monitor.help import last_help_offset
 from monitor.priority import describe
 from monitor.snapshot import ProcessRow
 from monitor.table import COLUMNS
@@ -31,9 +31,6 @@ from monitor.view import (
 PAGE_ROWS: Final = 10
 PROMPT_CHARACTERS: Final = 40
 
-HELP_LINES: Final = len(help_page(80, 1.0))
-FOOT_LINES: Final = 2
-
 SORT_KEYS: Final[tuple[str | None, ...]] = (None, *(column.key for column in COLUMNS))
 """None is the order in which the supervisor starts its children."""
 
@@ -53,15 +50,15 @@ _MOVES: Final[dict[str, int]] = {
 _ON_PROCESS: Final = frozenset("+=-nsK")
 
 
-def press(view: View, key: str, height: int = 24) -> tuple[View, Action | None]:
+def press(view: View, key: str, width: int = 80, height: int = 24) -> tuple[View, Action | None]:
     """The view after a key of `monitor.keys`, and what is to be done. Keys without a meaning change nothing.
 
-    `height` is the screen's, in lines: how far the help page can be scrolled.
+    `width` and `height` are the screen's: they say how far the help page can be scrolled.
     """
     if view.prompt is not None:
         return _answer(replace(view, message=None), view.prompt, key)
     if view.help:
-        return _read_help(view, key, height), None
+        return _read_help(view, key, width, height), None
     view = replace(view, message=None)
     if key in _MOVES:
         return _move(view, key), None
@@ -98,11 +95,13 @@ def _move(view: View, key: str) -> View:
     return select(view, shown, min(max(view.selected_index + _MOVES[key], 0), len(shown) - 1))
 
 
-def _read_help(view: View, key: str, height: int) -> View:
+def _read_help(view: View, key: str, width: int, height: int) -> View:
     if key not in _MOVES:
         return replace(view, help=False)
-    last = max(HELP_LINES - height + FOOT_LINES, 0)
-    return replace(view, help_offset=min(max(view.help_offset + _MOVES[key], 0), last))
+    # From where the page stands: a resize may have shortened it since the last key.
+    last = last_help_offset(view, width, height)
+    offset = min(view.help_offset, last) + _MOVES[key]
+    return replace(view, help_offset=min(max(offset, 0), last))
 
 
 def _sort(view: View, step: int) -> View:

@@ -19,7 +19,7 @@ from rich.style import Style
 from broker.durations import duration
 from monitor import panes
 from monitor.canvas import PLAIN, Canvas, Line, Piece, ellipsis, fitted, joined, length, safe, spread, wrapped
-from monitor.help import help_page
+from monitor.help import help_page, help_room, last_help_offset
 from monitor.panes import BOLD, DIM, ERROR, WARNING, clock
 from monitor.rows import Departed
 from monitor.rows import Line as RowLine
@@ -56,10 +56,9 @@ def draw(view: View, width: int, height: int, refresh_seconds: float = 1.0) -> C
     foot = panes.footer(view, width, height)
     if view.help:
         head: list[Line] = []
-        page = help_page(width, refresh_seconds)
-        room = max(height - len(foot), 0)
-        start = min(view.help_offset, max(len(page) - room, 0))
-        body = page[start : start + room]
+        room = help_room(view, width, height)
+        start = min(view.help_offset, last_help_offset(view, width, height))
+        body = help_page(width, refresh_seconds)[start : start + room]
     else:
         head = header(view, width) if height >= 10 else header(view, width)[: max(height - 4, 0)]
         room = max(height - len(head) - len(foot), 0)

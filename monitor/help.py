@@ -7,7 +7,8 @@ from typing import Final
 
 from monitor.canvas import Line
 from monitor.legend import FLAGS, STATES
-from monitor.panes import BOLD, labelled, rule
+from monitor.panes import BOLD, footer, labelled, rule
+from monitor.view import View
 
 KEYS: Final = (
     ("↑ ↓  j k", "select a process; PgUp PgDn, Home End (or g G) go further"),
@@ -32,7 +33,17 @@ FIGURES: Final = (
 )
 
 
-def help_page(width: int, refresh_seconds: float) -> list[Line]:
+def help_room(view: View, width: int, height: int) -> int:
+    """How many lines of the page a screen of that size shows: all that the footer leaves."""
+    return max(height - len(footer(view, width, height)), 0)
+
+
+def last_help_offset(view: View, width: int, height: int) -> int:
+    """How far the page can be scrolled on a screen of that size: its last line is the last one shown then."""
+    return max(len(help_page(width)) - help_room(view, width, height), 0)
+
+
+def help_page(width: int, refresh_seconds: float = 1.0) -> list[Line]:
     """All of the page; who draws it shows as much as there is room for."""
     letters = [(letter, words.en) for letter, words in (*STATES.items(), *FLAGS.items())]
     rows = [rule("keys", width, "↑↓ scroll, any other key closes this"), *_list(KEYS, width), []]

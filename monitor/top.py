@@ -128,7 +128,7 @@ class Dashboard:
     def _press(self, key: str, live: Live) -> bool:
         """Do what a key asks for; whether it asks to leave."""
         selected, showed = self.view.selected, self.view.show_details
-        self.view, action = press(elapse(self.view, time.time()), key, live.console.height)
+        self.view, action = press(elapse(self.view, time.time()), key, live.console.width, live.console.height)
         if isinstance(action, Quit):
             return True
         if isinstance(action, Redraw):

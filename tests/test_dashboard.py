@@ -18,8 +18,9 @@ from rich.style import Style
 from monitor.bindings import SORT_KEYS, press
 from monitor.canvas import PLAIN, Canvas, ellipsis, fitted, length, spread, wrapped
 from monitor.dashboard import MARK, draw, once
+from monitor.help import help_page
 from monitor.legend import FLAGS, STATES
-from monitor.panes import DIM, ERROR, WARNING
+from monitor.panes import DIM, ERROR, WARNING, footer
 from monitor.picture import PictureError, picture, save
 from monitor.snapshot import ProcessRow
 from monitor.sparkline import BARS, sparkline
@@ -324,6 +325,18 @@ def test_the_help_names_every_key_every_figure_that_needs_it_and_every_letter() 
     assert {"↑ ↓", "+", "n", "s", "K", "d", "t", "<", "/", "p", "q"} <= explained
     assert {"WAIT%", "ZOMBIES", *STATES, *FLAGS} <= explained
     assert "…" not in "".join(draw(replace(start(), help=True), 40, 90).text()[:-1])
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 12), (60, 10), (80, 24), (80, 13), (100, 60), (30, 5)])
+def test_the_help_can_be_read_to_its_last_line_on_any_screen(width: int, height: int) -> None:
+    view = start()
+    for key in ("?", "G"):
+        view, _ = press(view, key, width, height)
+    room = height - len(footer(view, width, height))
+    page = Canvas(width, help_page(width)).text()
+    assert draw(view, width, height).text()[:room] == (page[-room:] + [""] * room)[:room]
+    up, _ = press(view, "up", width, height)
+    assert (draw(up, width, height).text() == draw(view, width, height).text()) == (len(page) <= room)
 
 
 # --- Text from outside -----------------------------------------------------------------------------------------------

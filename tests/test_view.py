@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.bindings import HELP_LINES, SORT_KEYS, press
+from monitor.bindings import SORT_KEYS, press
+from monitor.help import last_help_offset
 from monitor.rows import arrange
 from monitor.snapshot import ProcessRow, Snapshot
 from monitor.view import (
@@ -474,7 +475,7 @@ def test_escape_leaves_the_innermost_thing() -> None:
 
 def test_the_help_scrolls_to_its_end_and_any_other_key_closes_it() -> None:
     view, _ = type_keys(start(*rows()), "?", "G")
-    assert view.help_offset == HELP_LINES - 24 + 2
+    assert view.help_offset == last_help_offset(view, 80, 24) > 0
     assert press(view, "up")[0].help_offset == view.help_offset - 1
     assert press(view, "G", height=100)[0].help_offset == 0
     view, action = press(view, "q")
