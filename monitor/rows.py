@@ -68,21 +68,37 @@ class _Node:
 
 
 def _merge(rows: Sequence[ProcessRow], departed: Sequence[Departed]) -> list[_Node]:
-    """Each departed process stands before its successor, else below what stood above it."""
+    """Each departed process stands before its successor, else below what stood above it.
+
+    What stood above may have departed too, later than what stood below it: so the last to depart are placed first, and
+    those whose place is not there yet wait for it. Of two below the same one the last to depart stood further down.
+    """
     merged = [_Node(row) for row in rows]
-    for gone in departed:
-        merged.insert(_place(merged, gone), _Node(gone.row, gone))
+    waiting = sorted(departed, key=lambda gone: gone.until, reverse=True)  # stable: within one look they keep order
+    while waiting:
+        still_waiting = []
+        for gone in waiting:
+            index = _place(merged, gone)
+            if index is None:
+                still_waiting.append(gone)
+            else:
+                merged.insert(index, _Node(gone.row, gone))
+        if len(still_waiting) == len(waiting):  # what stood above has left the screen, or has got its process
+            gone = still_waiting.pop()
+            merged.append(_Node(gone.row, gone))
+        waiting = still_waiting
     return merged
 
 
-def _place(merged: Sequence[_Node], gone: Departed) -> int:
+def _place(merged: Sequence[_Node], gone: Departed) -> int | None:
+    """Where `gone` belongs; None if nothing there says it."""
     for index, node in enumerate(merged):
         if node.row.name == gone.row.name and not node.departed and node.row.depth == gone.row.depth:
             return index
     for index, node in enumerate(merged):
         if identity(node.row) == gone.after:
             return index + 1
-    return len(merged)
+    return 0 if gone.after is None else None
 
 
 def _forest(nodes: Sequence[_Node]) -> list[_Node]:

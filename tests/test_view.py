@@ -281,6 +281,24 @@ def test_causes(found: list[dict[str, Any]], cause: str | None) -> None:
     assert cause_of_death(5, found) == cause
 
 
+@given(st.data())
+def test_the_departed_stand_where_they_stood_in_whatever_order_they_went(data: st.DataObject) -> None:
+    living = (*rows(2), row("helper", 200, role="other", ppid=104, depth=2))
+    view = start(*living)
+    tree = names(view)
+    for at in range(1, data.draw(st.integers(0, 4)) + 1):
+        living = tuple(row for row in living if row.name == "supervisor" or data.draw(st.booleans()))
+        view = observe(view, snapshot(*living, at=AT + at))
+        assert names(view) == tree
+    assert names(lose(view, "gone", (), AT + 5)) == tree
+
+
+def test_the_departed_whose_neighbour_has_left_the_screen_stay_below_the_supervisor() -> None:
+    view = start(row(), row("router", None, state="waiting", stat=""), row("worker-0", 102))
+    view = observe(view, snapshot(row(), row("router", 150), at=AT + 1))
+    assert names(view) == ["supervisor", "├─ router", "└─ worker-0"]
+
+
 def test_a_process_is_not_dead_because_its_name_changed() -> None:
     view = observe(start(row(), row("python", 101, role="other")), snapshot(row(), row("worker-0", 101), at=AT + 1))
     assert not view.departed
