@@ -7,12 +7,14 @@ that was asked for is imported, so that `broker start` does not pay for the dash
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import io
 import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import Final
 
 from broker import __version__
 from broker.commands.arguments import CommandParser
@@ -35,12 +37,36 @@ COMMANDS: dict[str, str] = {
 
 EXIT_STATUS_HELP = "exit status: 0 fine, 1 failed, 2 usage, 3 not running"
 
+OUTPUT_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+"""What write(2) says of an output that takes nothing more, apart from EPIPE."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status (see `broker.errors`)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _occupy_standard_descriptors()
+    if sys.stdout is None:
+        print("broker: the standard output is closed; give it a terminal, a file or /dev/null", file=sys.stderr)
+        return 1
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name may not fit into the terminal's encoding
         sys.stdout.reconfigure(errors="replace")
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()  # here, where a failure can be told
+    except BrokenPipeError:  # `broker ps | head`: the reader has enough
+        _abandon_output()
+        return 0
+    except OSError as error:
+        if error.errno not in OUTPUT_ERRORS or error.filename is not None:
+            raise
+        _abandon_output()
+        print(f"broker: cannot write the output: {error.strerror}", file=sys.stderr)
+        return 1
+
+
+def _run(arguments: list[str]) -> int:
     try:
         return _dispatch(arguments)
     except BrokerError as error:
@@ -48,9 +74,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_status
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `broker ps | head`: the reader has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+
+
+def _occupy_standard_descriptors() -> None:
+    """Open /dev/null for each of 0 to 2 that is closed: no socket or lock of ours may get the number of a stream."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
+
+
+def _abandon_output() -> None:
+    """What is left in the buffer goes nowhere, without a word, when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(argv: list[str]) -> int:

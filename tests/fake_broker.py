@@ -142,7 +142,7 @@ class _Supervisor:
         if command == "processes":
             return {"status": self.status(), "processes": [self.entry(name) for name in ("supervisor", *self.names)]}
         if command == "events":
-            return {"events": [event for event in self.events if event["number"] > arguments["since"]]}
+            return {"events": [event for event in self.events if event["number"] > arguments.get("since", 0)]}
         assert command == "nice", command
         for change in arguments["changes"]:
             self.nice[change["name"]] = change["new"]
