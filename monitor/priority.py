@@ -18,6 +18,7 @@ from monitor.table import printable
 NICE_MIN: Final = -20
 NICE_MAX: Final = 19
 _NAMES_LISTED: Final = 16
+_LONGEST_SHOWN: Final = 40
 
 
 class NotPermittedError(BrokerError):
@@ -67,7 +68,7 @@ def _matches(rows: Sequence[ProcessRow], target: str) -> tuple[bool, list[int]]:
     if target == "all":
         return False, list(range(len(rows)))
     if target.isdecimal():
-        return True, [index for index, row in enumerate(rows) if row.pid == int(target)]
+        return True, [index for index, row in enumerate(rows) if str(row.pid) == target]
     named = [index for index, row in enumerate(rows) if row.name == target]
     # Something below a worker may have the worker's title; the name is the worker's.
     if named:
@@ -82,7 +83,8 @@ def _unknown(rows: Sequence[ProcessRow], unknown: Sequence[str]) -> str:
         names = [*names[: _NAMES_LISTED - 1], "…", names[-1]]
     words = []
     for target in unknown:
-        words.append(f"PID {target} is not a process of the broker" if target.isdecimal() else f"no target {target!r}")
+        shown = target if len(target) <= _LONGEST_SHOWN else f"{target[:_LONGEST_SHOWN]}…"
+        words.append(f"PID {shown} is not a process of the broker" if target.isdecimal() else f"no target {shown!r}")
     return (
         f"{'; '.join(words)}.\nTargets: all, {', '.join(f'{role}s' for role in roles)}{', ' if roles else ''}"
         f"{', '.join(names)}, or a PID that `broker ps` shows"

@@ -563,6 +563,11 @@ def test_all_is_everything_below_the_supervisor_too(tmp_path: Path) -> None:
         (("5", "1"), 2, "PID 1 is not a process of the broker"),
         (("5",), 2, "TARGET"),
         (("fast", "worker-0"), 2, "PRIORITY"),
+        (("1_0", "worker-0"), 2, "PRIORITY"),
+        (("١", "worker-0"), 2, "PRIORITY"),
+        (("1" * 5000, "worker-0"), 2, "PRIORITY"),
+        (("5", "9" * 5000), 2, "PID 9999999999999999999999999999999999999999… is not a process of the broker"),
+        (("5", "x" * 5000), 2, "no target 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…'"),
         (("--resolute", "5", "worker-0"), 2, "--resolute"),
     ],
 )

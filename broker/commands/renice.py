@@ -13,6 +13,7 @@ It is said where nice can have no effect. Going down takes RLIMIT_NICE, CAP_SYS_
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 
 from broker.commands.arguments import add_state_dir
@@ -28,9 +29,16 @@ CONTROL_TIMEOUT_SECONDS = 1.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `broker renice`. No option may look like a negative number, or PRIORITY could not be one."""
     parser.add_argument("--relative", action="store_true", help="add PRIORITY to the present value")
-    parser.add_argument("priority", metavar="PRIORITY", type=int, help="-20 to 19")
+    parser.add_argument("priority", metavar="PRIORITY", type=_priority, help="-20 to 19")
     parser.add_argument("targets", metavar="TARGET", nargs="+", help="name, role, PID or all")
     add_state_dir(parser)
+
+
+def _priority(text: str) -> int:
+    """A whole number as everybody writes it; int() would take `1_0` and other scripts' digits too."""
+    if not re.fullmatch(r"[+-]?[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError("a priority is a whole number, -20 to 19")
+    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
