@@ -12,6 +12,7 @@ import fcntl
 import os
 import socket
 import stat
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +23,9 @@ CONTROL_SOCKET = "control.sock"
 CHAT_SOCKET = "chat.sock"
 EVENT_FILE = "events.jsonl"
 LOG_FILE = "broker.log"
+
+_TRIES = 10
+_PROBE_SECONDS = 0.02
 
 
 def default_state_dir(environ: Mapping[str, str]) -> Path:
@@ -68,27 +72,46 @@ class PidLock:
     """The pidfile, locked while this object is held; `fd` must not survive in a child."""
 
     def __init__(self, state_dir: Path) -> None:
+        """Take the lock; AlreadyRunningError if a broker has it, StartError if there can be no such file."""
         self.path = state_dir / PIDFILE
-        try:
-            self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StartError(f"cannot open {self.path}: {error.strerror}") from None
-        try:
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        for last_try in (*[False] * _TRIES, True):
+            self.fd = self._open()
+            if self._locked():
+                break
             pid = os.pread(self.fd, 32, 0).decode(errors="replace").strip()
             os.close(self.fd)
-            raise AlreadyRunningError(
-                f"a broker runs on {state_dir} already, PID {pid or 'unknown'}; "
-                "`broker stop` ends it, --state-dir names another place"
-            ) from None
+            if last_try or _is_alive(pid):
+                raise AlreadyRunningError(
+                    f"a broker runs on {state_dir} already, PID {pid or 'unknown'}; "
+                    "`broker stop` ends it, --state-dir names another place"
+                )
+            time.sleep(_PROBE_SECONDS)  # somebody is only asking whether one runs
         os.ftruncate(self.fd, 0)
         os.pwrite(self.fd, f"{os.getpid()}\n".encode(), 0)
+
+    def _open(self) -> int:
+        try:
+            return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StartError(f"cannot open {self.path}: {error.strerror}") from None
+
+    def _locked(self) -> bool:
+        """True if the lock is ours, and on the file that is there: a broker that ends removes its file."""
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return os.path.samestat(os.fstat(self.fd), os.stat(self.path))
+        except (BlockingIOError, FileNotFoundError):
+            return False
 
     def release(self) -> None:
         """Remove the pidfile, then unlock it."""
         self.path.unlink(missing_ok=True)
         os.close(self.fd)
+
+
+def _is_alive(pid: str) -> bool:
+    """Whether the process that a pidfile names is there: then it is not only somebody asking who holds the lock."""
+    return pid.isdigit() and os.path.exists(f"/proc/{pid}")
 
 
 def running_pid(state_dir: Path) -> int | None:

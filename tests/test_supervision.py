@@ -283,8 +283,9 @@ def test_scale_up_and_down(broker: Broker) -> None:
     told = [client for client in clients if _was_told_to_reconnect(client)]
     assert len(told) == 6
     assert broker.ask("status")["sessions"] == 2
-    result = broker.run("scale", "0")
-    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    for mistake in ("0", "65", "x", "-1", "1" * 5000):
+        result = broker.run("scale", mistake)
+        assert (result.returncode, result.stderr.count("\n")) == (2, 1), mistake
 
 
 def _was_told_to_reconnect(client: object) -> bool:

@@ -9,9 +9,11 @@ import select
 
 from broker.commands.arguments import add_state_dir
 from broker.control_client import ControlClient
-from broker.errors import ControlError, NotRunningError
+from broker.errors import ControlError, NotRunningError, UsageError
 from broker.state_dir import running_pid
+from broker.text import clean
 
+_LONGEST_SECONDS = 3600
 _PATIENCE_SECONDS = 5.0
 """Beyond the supervisor's own timeout, after which it kills."""
 
@@ -20,9 +22,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`--timeout` and the state directory."""
     add_state_dir(parser)
     parser.add_argument(
-        "--timeout", metavar="SECONDS", type=float, default=10.0,
+        "--timeout", metavar="SECONDS", type=_seconds, default=10.0,
         help="how long clients and children may take before they are cut off and killed (default: %(default)g)",
     )  # fmt: skip
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= _LONGEST_SECONDS:  # false of nan, too
+        raise UsageError(f"stop: --timeout {clean(text)!r} is not allowed; give seconds from 0 to {_LONGEST_SECONDS}")
+    return seconds
 
 
 def run(arguments: argparse.Namespace) -> int:
