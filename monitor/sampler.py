@@ -29,6 +29,9 @@ BEAT_SECONDS_APART: Final = 0.3
 """Heartbeats come once a second; two that seem closer than this are one, its age told a little late."""
 BEATS_MISSED: Final = 3
 """Without a heartbeat for this many times as long as between the last two, messages per second are unknown."""
+DEAD_STATES: Final = ("Z", "X")
+IDLE_STATES: Final = (*DEAD_STATES, "T", "t")
+"""Stopped or dead: whoever is, passes no messages on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,29 +178,43 @@ class Sampler:
                 beat = Beat(entry["pid"], at, counters["messages_in"], counters["messages_out"])
                 self._beats[entry["name"]] = next_beat(self._beats.get(entry["name"]), beat)
 
-    def _rates(self, member: Member, now: float) -> tuple[float | None, float | None]:
-        """Messages per second in and out; of the supervisor, who beats for nobody, the sum of its workers'."""
+    def _rates(
+        self, member: Member, processes: Mapping[int, ProcessStat], now: float
+    ) -> tuple[float | None, float | None]:
+        """Messages per second in and out; of the supervisor, who beats for nobody, the sum of its workers'.
+
+        There is no sum while one of those that work is unknown: a part of it would be taken for the whole.
+        """
         names = [member.name]
         if member.role == "supervisor":
-            names = [entry["name"] for entry in self._roster.processes if entry["role"] == "worker"]
+            names = [
+                entry["name"]
+                for entry in self._roster.processes
+                if entry["role"] == "worker"
+                and entry["state"] == "ready"
+                and (process := processes.get(entry["pid"]))
+                and process.state not in IDLE_STATES
+            ]
         elif member.entry is None:
             return None, None
-        beats = (self._beats.get(name) for name in names)
-        alive = [
-            beat.growth
-            for beat in beats
-            if beat and beat.growth and now - beat.at <= BEATS_MISSED * beat.growth.interval_seconds
-        ]
-        if not alive:
+        growths = [self._growth(name, now) for name in names]
+        known = [growth for growth in growths if growth is not None]
+        if not known or len(known) < len(growths):
             return None, None
-        return sum(growth.in_per_second for growth in alive), sum(growth.out_per_second for growth in alive)
+        return sum(growth.in_per_second for growth in known), sum(growth.out_per_second for growth in known)
+
+    def _growth(self, name: str, now: float) -> Growth | None:
+        beat = self._beats.get(name)
+        if beat is None or beat.growth is None or now - beat.at > BEATS_MISSED * beat.growth.interval_seconds:
+            return None
+        return beat.growth
 
     def _row(
         self, member: Member, processes: Mapping[int, ProcessStat], zombies: Mapping[int, list[int]], now: float
     ) -> ProcessRow:
         entry = member.entry or {}
         counters = entry.get("counters") or {}
-        in_per_second, out_per_second = self._rates(member, now)
+        in_per_second, out_per_second = self._rates(member, processes, now)
         process = None if member.pid is None else processes.get(member.pid)
         cpu_percent = wait_percent = None
         stat = ""
@@ -219,7 +236,7 @@ class Sampler:
             cpu_percent=cpu_percent,
             wait_percent=wait_percent,
             rss_bytes=process.rss_bytes if process else None,
-            pss_bytes=self._pss_bytes(process.pid, now) if process else None,
+            pss_bytes=self._pss_bytes(process, now) if process else None,
             threads=process.threads if process else None,
             sessions=counters.get("sessions"),
             messages_in=counters.get("messages_in"),
@@ -233,13 +250,15 @@ class Sampler:
             stale=member.role != OTHER and not self._roster.fresh,
         )
 
-    def _pss_bytes(self, pid: int, now: float) -> int | None:
-        pss, due_at = self._pss.get(pid, (None, 0.0))
+    def _pss_bytes(self, process: ProcessStat, now: float) -> int | None:
+        if process.state in DEAD_STATES:  # it has no memory any more, whatever was read of it last
+            return None
+        pss, due_at = self._pss.get(process.pid, (None, 0.0))
         if now >= due_at:
             # The first interval depends on the PID, which spreads the readings over the looks to come.
-            phase = pid % 10 / 10 if due_at == 0.0 else 1.0
-            pss = procfs.pss_bytes(pid)
-            self._pss[pid] = (pss, now + PSS_EVERY_SECONDS * phase)
+            phase = process.pid % 10 / 10 if due_at == 0.0 else 1.0
+            pss = procfs.pss_bytes(process.pid)
+            self._pss[process.pid] = (pss, now + PSS_EVERY_SECONDS * phase)
         return pss
 
     def _forget_all_but(self, pids: set[int | None], names: set[str]) -> None:

@@ -11,8 +11,9 @@ class ProcessRow:
     """One process of the broker at one moment; None means unknown or does not apply.
 
     `pid` is None while a child waits for the end of its back-off. `messages_in` and `messages_out` are totals of this
-    incarnation, the `…_per_second` figures their growth since the look before. `stale` says that the figures that only
-    the supervisor can give (sessions, messages, restarts) are old, because it does not answer.
+    incarnation, the `…_per_second` figures their growth between its last two heartbeats; the supervisor's are the sums
+    of its workers', if they are all known. `stale` says that the figures that only the supervisor can give (sessions,
+    messages, restarts) are old, because it does not answer.
     """
 
     name: str

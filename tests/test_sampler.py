@@ -88,17 +88,42 @@ def test_the_tree_with_everything_that_proc_and_the_supervisor_know(fake: FakeBr
     assert snapshot.at == pytest.approx(time.time(), abs=5)
 
 
+def test_a_real_brokers_stat_is_letter_for_letter_that_of_ps(broker: Broker) -> None:
+    os.kill(broker.pids()["worker-1"], signal.SIGSTOP)
+    os.setpriority(os.PRIO_PROCESS, broker.pids()["worker-0"], os.getpriority(os.PRIO_PROCESS, 0) + 3)
+
+    with Sampler(broker.state_dir, TIMEOUT_SECONDS) as sampler:
+
+        def agree() -> bool:
+            """A process may run at one look and sleep at the other: then both look again."""
+            rows = sampler.sample().rows
+            told = subprocess.run(
+                ["ps", "-o", "pid=,stat=", "-p", ",".join(str(row.pid) for row in rows)],
+                capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            by_ps = {int(pid): stat for pid, stat in map(str.split, told.stdout.splitlines())}
+            assert len(by_ps) == 5
+            return {row.pid: row.stat for row in rows} == by_ps and by_ps[broker.pids()["worker-1"]].startswith("T")
+
+        wait_until(agree, "every STAT is that of ps")
+
+
 def test_events_are_not_told_twice(sampler: Sampler) -> None:
     assert sampler.sample().events == sampler.sample().events
 
 
-def test_cpu_and_wait_come_with_the_second_look(sampler: Sampler) -> None:
+def test_cpu_and_wait_come_with_the_second_look(fake: FakeBroker, sampler: Sampler) -> None:
+    fake.signal("router", signal.SIGSTOP)
+    wait_until(lambda: state_of(fake.pids["router"]) == "T", "the router is stopped")
     sampler.sample()
-    for row in sampler.sample().rows:
+    snapshot = sampler.sample()
+    for row in snapshot.rows:
         assert row.cpu_percent is not None
         assert row.wait_percent is not None
-        assert row.cpu_percent >= 0
-        assert row.wait_percent >= 0
+    router, supervisor = row_of(snapshot, "router"), row_of(snapshot, "supervisor")
+    assert router.cpu_percent == router.wait_percent == 0.0
+    assert supervisor.cpu_percent
+    assert 0.0 < supervisor.cpu_percent <= 100.0, "it has answered in between"
 
 
 def test_rates_are_those_of_the_heartbeats_and_do_not_jitter(fake: FakeBroker, sampler: Sampler) -> None:
@@ -118,6 +143,20 @@ def test_rates_are_those_of_the_heartbeats_and_do_not_jitter(fake: FakeBroker, s
     assert rates[-len(known) :] == known, "once known, a rate stays known"
     for pair in known:
         assert pair == pytest.approx([IN_PER_BEAT, IN_PER_BEAT], rel=0.25)
+
+
+def test_a_part_of_the_workers_is_not_shown_as_the_sum_of_all(fake: FakeBroker, sampler: Sampler) -> None:
+    wait_until(lambda: row_of(sampler.sample(), "supervisor").in_per_second is not None, "all rates are known")
+    del sampler._beats["worker-1"]
+    snapshot = sampler.sample()
+    assert row_of(snapshot, "worker-0").in_per_second == pytest.approx(IN_PER_BEAT, rel=0.25)
+    assert row_of(snapshot, "worker-1").in_per_second is None
+    supervisor = row_of(snapshot, "supervisor")
+    assert supervisor.in_per_second is supervisor.out_per_second is None
+    fake.signal("worker-1", signal.SIGSTOP)
+    wait_until(lambda: state_of(fake.pids["worker-1"]) == "T", "worker-1 is stopped")
+    supervisor = row_of(sampler.sample(), "supervisor")
+    assert supervisor.in_per_second == pytest.approx(IN_PER_BEAT, rel=0.25), "nobody waits for a stopped one"
 
 
 def test_a_stopped_supervisor_costs_one_timeout_and_hides_nothing_but_its_own_figures(
@@ -150,14 +189,14 @@ def test_a_supervisor_that_goes_on_is_heard_again_and_finds_no_heap_of_requests(
     fake: FakeBroker, sampler: Sampler
 ) -> None:
     sampler.sample()
-    descriptors = procfs.fd_count(fake.supervisor_pid)
+    descriptors = os.listdir(f"/proc/{fake.supervisor_pid}/fd")
     fake.stop_supervisor()
     for _ in range(30):
         assert sampler.sample().status_age_seconds != 0
     fake.signal("supervisor", signal.SIGCONT)
     wait_until(lambda: sampler.sample().status_age_seconds == 0, "the supervisor answers again")
     assert not any(row.stale for row in sampler.sample().rows)
-    assert procfs.fd_count(fake.supervisor_pid) == descriptors
+    assert os.listdir(f"/proc/{fake.supervisor_pid}/fd") == descriptors
 
 
 def test_a_socket_that_takes_nobody_in_is_not_tried_at_every_look(tmp_path: Path) -> None:
@@ -207,6 +246,7 @@ def test_a_child_that_is_not_reaped_is_counted_as_its_parents_zombie(fake: FakeB
     assert row_of(snapshot, "router").zombies == 0
     assert row_of(snapshot, "worker-1").stat.startswith("Z")
     assert row_of(snapshot, "worker-1").pid == fake.pids["worker-1"]
+    assert (row_of(snapshot, "worker-1").rss_bytes, row_of(snapshot, "worker-1").pss_bytes) == (0, None)
     below_worker = snapshot.rows[3]
     assert (below_worker.depth, below_worker.stat[0], below_worker.pid) == (2, "Z", fake.pids[HELPER])
 
@@ -392,6 +432,7 @@ def test_the_same_heartbeat_told_again_changes_nothing() -> None:
     second = next_beat(first, Beat(7, 102.0, 30, 120))
     assert second == Beat(7, 102.0, 30, 120, Growth(2.0, 10.0, 50.0))
     assert next_beat(second, Beat(7, 102.01, 30, 120)) is second
+    assert next_beat(second, Beat(7, 103.0, 30, 120)).growth == Growth(1.0, 0.0, 0.0), "silence is known, not unknown"
 
 
 def test_a_new_incarnation_counts_from_zero_without_negative_rates() -> None:

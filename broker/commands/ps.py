@@ -2,8 +2,9 @@
 
 STAT is what `ps -o stat=` prints; ZOMBIES counts the dead children that the process has not reaped; CPU% and WAIT% are
 shares of one core spent running, and spent ready to run but waiting for a CPU, of all its threads. On a terminal the
-least important columns give way to its width; piped, all are printed. It takes a quarter of a second, and while people
-chat about one second, since their lines are counted once a second. A stopped supervisor does not hold it up.
+least important columns give way to its width; piped, all are printed. It takes about one second, since lines are
+counted with each heartbeat, once a second; IN/s and OUT/s of the supervisor are the sums of its workers', or - while
+one of those is not known. A stopped supervisor does not hold it up.
 
 JSON (a list of objects) and CSV have these keys, in this order, null or empty where there is nothing to tell:
   name role pid ppid stat nice zombies cpu_percent wait_percent rss_bytes pss_bytes threads sessions
@@ -29,8 +30,9 @@ from rich.text import Text
 
 from broker.commands.arguments import add_state_dir
 from broker.durations import duration
+from broker.messages import CHILD_ROLES
 from monitor import table
-from monitor.sampler import Sampler
+from monitor.sampler import IDLE_STATES, Sampler
 from monitor.snapshot import ProcessRow, Snapshot
 from monitor.table import Column
 
@@ -75,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def look(state_dir: Path) -> Snapshot:
-    """Two looks, for what is measured as growth; more of them while a heartbeat with somebody's lines is to come."""
+    """Two looks, for what is measured as growth; more of them while somebody's second heartbeat is to come."""
     with Sampler(state_dir) as sampler:
         snapshot = sampler.sample()
         deadline = time.monotonic() + LONGEST_SECONDS
@@ -88,10 +90,10 @@ def look(state_dir: Path) -> Snapshot:
 
 def is_settled(snapshot: Snapshot) -> bool:
     """Whether nothing more is to be learnt by waiting for a heartbeat."""
-    if snapshot.status_age_seconds != 0 or not snapshot.status.get("sessions"):
+    if snapshot.status_age_seconds != 0:
         return True
-    counted = [row for row in snapshot.rows if row.messages_in is not None and row.state == "ready" and row.pid]
-    return all(row.in_per_second is not None for row in counted)
+    beating = (row for row in snapshot.rows if row.role in CHILD_ROLES and row.state == "ready" and row.pid)
+    return all(row.in_per_second is not None or row.stat.startswith(IDLE_STATES) for row in beating)
 
 
 def record(row: ProcessRow) -> dict[str, Any]:
