@@ -2,7 +2,7 @@
 
 Owns the terminal's input settings while it is entered and gives them back, whatever happens. The decoder is pure and
 knows no terminal: bytes go in as they come, torn anywhere, and keys come out. It refuses to know what a key means;
-that is `monitor.view`. Runs in the process of `broker top`.
+that is `monitor.bindings`. Runs in the process of `broker top`.
 
 A key is one printable character, or one of the names in `NAMES` and `SEQUENCES`. An escape byte alone is the Escape
 key only if nothing follows it soon (ECMA-48 sequences start with the same byte), so whoever reads waits

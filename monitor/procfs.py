@@ -261,14 +261,6 @@ def nice_limit(pid: int) -> int | None:
     return parse_nice_limit(data) if data else None
 
 
-def fd_count(pid: int) -> int | None:
-    """How many descriptors the process has open; None for another user's process."""
-    try:
-        return len(os.listdir(f"/proc/{pid}/fd"))
-    except OSError:
-        return None
-
-
 def age_seconds(process: ProcessStat) -> float:
     """How long the process has existed, to one tick, counting time that the machine slept (as start_ticks does)."""
     return max(time.clock_gettime(time.CLOCK_BOOTTIME) - process.start_ticks / TICKS_PER_SECOND, 0.0)

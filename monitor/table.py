@@ -97,15 +97,15 @@ COLUMNS: Final = (
 """Every column, in the order in which they are shown; docs/processes.md says what each means."""
 
 
-def labels(rows: Sequence[ProcessRow], tree: bool = True) -> list[str]:
+def labels(rows: Sequence[ProcessRow]) -> list[str]:
     """What stands in the NAME column: with the branches of the tree, and the state where it is not `ready`.
 
-    The rows are in the order of `monitor.sampler.tree`: parents first, `depth` says whose child one is.
+    The rows are in the order of `monitor.process_tree`: parents first, `depth` says whose child one is.
     """
     texts = []
     for index, row in enumerate(rows):
         branches = ""
-        for depth in range(1, row.depth + 1 if tree else 1):
+        for depth in range(1, row.depth + 1):
             more = _has_later_sibling(rows, index, depth)
             if depth < row.depth:
                 branches += "│  " if more else "   "
@@ -121,9 +121,9 @@ def _has_later_sibling(rows: Sequence[ProcessRow], index: int, depth: int) -> bo
     return next((row.depth == depth for row in rows[index + 1 :] if row.depth <= depth), False)
 
 
-def cells(rows: Sequence[ProcessRow], columns: Sequence[Column] = COLUMNS, tree: bool = True) -> list[list[str]]:
+def cells(rows: Sequence[ProcessRow], columns: Sequence[Column] = COLUMNS) -> list[list[str]]:
     """The table's text, one list per row; the NAME column has the labels."""
-    names = labels(rows, tree)
+    names = labels(rows)
     return [
         [name if column.key == "name" else column.cell(row) for column in columns]
         for name, row in zip(names, rows, strict=True)
