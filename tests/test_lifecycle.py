@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -231,3 +232,30 @@ def test_a_low_descriptor_limit_lowers_the_default_and_refuses_what_was_asked_fo
     finally:
         process.terminate()
         process.communicate()
+
+
+def test_a_terminal_that_nobody_reads_does_not_stop_the_supervisor(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    broker = Broker(tmp_path / "state")
+    command = broker.command("start", "--listen", "chat://127.0.0.1:0", "--restart-intensity", "100")
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=writer) as process:
+        os.close(writer)
+        try:
+            wait_until(lambda: broker.run("status").returncode == 0, "it runs")
+            for _ in range(3):  # four lines each, and the pipe is full with the first one
+                old = broker.pids()["worker-0"]
+                os.kill(old, signal.SIGKILL)
+                broker.wait_ready("worker-0", old)
+            unread = os.read(reader, 65536)
+            assert b"the broker starts" in unread
+            os.kill(broker.pids()["worker-0"], signal.SIGKILL)
+            received = b""
+            while b"lines were dropped" not in received:
+                received += os.read(reader, 65536)
+        finally:
+            process.terminate()
+            while os.read(reader, 65536):
+                pass
+            os.close(reader)
+    assert process.returncode == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import logging
@@ -27,6 +26,7 @@ from broker.listeners import open_all
 from broker.settings import Resolved, Settings
 from broker.state_dir import CONTROL_SOCKET, EVENT_FILE, LOG_FILE, PidLock, make_state_dir
 from broker.supervisor import Entries, Supervisor
+from broker.terminal_log import TerminalLogHandler, write_if_possible
 from workers.acceptor import AcceptorProcess
 from workers.harness import Birth, live
 from workers.router import RouterProcess
@@ -57,14 +57,14 @@ def run(arguments: argparse.Namespace) -> int:
     resolved = settings_module.from_arguments(arguments, os.environ)
     if arguments.detach:
         return _detach(resolved)
-    handler = logging.StreamHandler()
+    handler = TerminalLogHandler(sys.stderr.fileno())
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
     return serve(resolved, handler, _print)
 
 
 def _print(banner: str) -> None:
-    with contextlib.suppress(OSError):  # `broker start | head -1` is no reason to stop
-        print(banner, flush=True)
+    sys.stdout.flush()
+    write_if_possible(sys.stdout.fileno(), banner + "\n")  # `broker start | head -1` is no reason to stop, or to wait
 
 
 def serve(resolved: Resolved, log_handler: logging.Handler, announce: Announce) -> int:
