@@ -72,7 +72,7 @@ class ControlClient:
         request = {"version": PROTOCOL_VERSION, "id": self._last_id, "command": command, "arguments": arguments}
         self._socket.settimeout(self.timeout_seconds)
         try:
-            self._socket.sendall(json.dumps(request, ensure_ascii=False).encode() + b"\n")
+            self._socket.sendall(json.dumps(request, ensure_ascii=False).encode(errors="replace") + b"\n")
         except TimeoutError:
             raise self._timeout() from None
         except OSError:

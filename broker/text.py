@@ -18,6 +18,7 @@ UNWANTED: Final = re.compile(
     "\u2028\u2029"  # line and paragraph separator: a line is one line
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidirectional controls: they reorder what stands around them
     "\ufeff"  # byte order mark
+    "\ud800-\udfff"  # lone surrogates: not text, and UTF-8 has no bytes for them
     "\U000e0000-\U000e007f"  # tags: invisible text
     f"{_NONCHARACTERS}"
     "]"

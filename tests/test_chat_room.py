@@ -236,13 +236,16 @@ def test_private_actions_rooms_and_nick(room: tuple[Client, Client], shared_brok
 
 
 def test_kick(shared_broker: Broker) -> None:
-    ann, name = shared_broker.client(fresh("ann")), fresh("victim")
+    ann_name, name = fresh("ann"), fresh("victim")
+    ann = shared_broker.client(ann_name)
     bob = shared_broker.client(name)
     ann.expect("进入了聊天室\n")
     result = shared_broker.run("kick", name.upper(), "flooding")
     assert result.returncode == 0, result.stderr
     assert ann.line() == f"{name} 退出了聊天室"
     assert "flooding" in bob.rest()
+    assert shared_broker.ask("kick", name=ann_name, reason="\ud800 half a character")["name"] == ann_name
+    assert "half a character" in ann.rest()
     result = shared_broker.run("kick", "nobody-of-that-name")
     assert (result.returncode, result.stderr.count("\n")) == (1, 1)
 

@@ -23,7 +23,7 @@ from broker.errors import BrokerError, ConfigError, StartError
 from broker.event_log import EventLog
 from broker.linux import lowest_nice_allowed, raise_descriptor_limit
 from broker.listeners import open_all
-from broker.settings import Resolved, Settings
+from broker.settings import WORKERS_MAX, Resolved, Settings
 from broker.state_dir import CONTROL_SOCKET, EVENT_FILE, LOG_FILE, PidLock, make_state_dir
 from broker.supervisor import Entries, Supervisor
 from broker.terminal_log import TerminalLogHandler, write_if_possible
@@ -37,7 +37,8 @@ _ENTRIES: Final[Entries] = {
     "worker": partial(live, WorkerProcess),
     "acceptor": partial(live, AcceptorProcess),
 }
-_DESCRIPTORS_BESIDE_CLIENTS: Final = 256
+_DESCRIPTORS_BESIDE_CLIENTS: Final = 4 * (WORKERS_MAX + 2) + 64 + 128
+"""The supervisor's own: four a child (pipe, pidfd, reports, stack), control connections, and sockets on their way."""
 _LOG_BYTES: Final = 4 * 1024 * 1024
 
 Announce = Callable[[str], None]
@@ -210,3 +211,6 @@ def _serve_detached(resolved: Resolved, writer: int) -> int:
     except BrokerError as error:
         answer(error=str(error), exit_status=error.exit_status)
         return error.exit_status
+    except OSError as error:
+        answer(error=f"cannot write the log {error.filename}: {error.strerror}", exit_status=StartError.exit_status)
+        return StartError.exit_status
