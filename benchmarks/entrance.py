@@ -27,7 +27,7 @@ class Entrance:
         self.rest = b""
         self.last_line = b""
         self._protocol = protocol
-        self._awaited = {texts.start_mark(herald) for herald in heralds}
+        self._awaited = {texts.key(texts.START, texts.tag(herald)) for herald in heralds}
 
     @property
     def done(self) -> bool:

@@ -152,8 +152,10 @@ class LoadProcess:
         authors = {}
         for number in room.authors:
             name = names.client(number)
-            authors[number] = Author(name, protocol.said(name, room_name) + self._padding)
-        audit = self._audits[room.number] = RoomAudit(room_name, protocol.line_end, authors)
+            authors[number] = Author(number, name, protocol.said(name, room_name) + self._padding)
+        audit = self._audits[room.number] = RoomAudit(
+            room_name, protocol.line_end, authors, (room.number + 1) / len(self.errand.rooms)
+        )
         head = protocol.saying(room_name) + self._padding
         listeners = {number: audit.add_listener(names.client(number)) for number in part.listeners}
         talkers = {number: audit.add_talker(number, names.client(number)) for number in part.authors}

@@ -17,8 +17,11 @@ LARGEST_AUTHOR: Final = 99_999
 START: Final = 0
 """The number of a herald's first message, which begins the stream; everybody else's first message is number 1."""
 
-_NUMBER_AT: Final = -14
-_TAG_AT: Final = -6
+# The parts of a text, or of a line without its end.
+HEAD: Final = slice(None, -TAIL_BYTES)
+KEY: Final = slice(-14, None)
+TAG: Final = slice(-6, None)
+_NUMBER: Final = slice(-14, -6)
 
 
 def padding(size_bytes: int) -> bytes:
@@ -36,16 +39,14 @@ def tail(stamp_ns: int, number: int, author: int) -> bytes:
     return b"%016x%08x=%05d" % (stamp_ns, number, author)
 
 
-def start_mark(author: int) -> bytes:
-    """What the text ends with that begins the stream."""
-    return b"%08x=%05d" % (START, author)
+def key(number: int, tag: bytes) -> bytes:
+    """What this text of that author ends with, and no other text."""
+    return b"%08x%b" % (number, tag)
 
 
-def tag_of(text: bytes) -> bytes:
-    """The tag at the end of a text, or of a line without its end."""
-    return text[_TAG_AT:]
-
-
-def number_of(text: bytes) -> int:
-    """The number in a text; ValueError if there is none."""
-    return int(text[_NUMBER_AT:_TAG_AT], 16)
+def number_of(line: bytes) -> int | None:
+    """The number at its place; None if there is none."""
+    try:
+        return int(line[_NUMBER], 16)
+    except ValueError:
+        return None

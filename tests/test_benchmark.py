@@ -69,7 +69,7 @@ class Checked:
     """A room's clients that were given streams, in turns, and what the checker says about it."""
 
     def __init__(self, streams: dict[int, list[bytes]], said: dict[int, int], cuts: Sequence[int] = ()) -> None:
-        self.audit = RoomAudit("room", b"\n", {number: Author(f"author{number}", HEAD) for number in AUTHORS})
+        self.audit = RoomAudit("room", b"\n", {number: Author(number, f"author{number}", HEAD) for number in AUTHORS})
         self.clients: dict[int, Listener | Talker] = {
             number: self.audit.add_talker(number, f"client{number}") if number in AUTHORS
             else self.audit.add_listener(f"client{number}")
@@ -183,7 +183,7 @@ def test_a_client_that_hears_nothing_is_found() -> None:
 def test_a_long_stream_is_forgotten_bit_by_bit_and_marks_are_counted_once() -> None:
     said = 24_000
     lines = intact([0, 1] * (said // 2))
-    audit = RoomAudit("room", b"\n", {number: Author("author", HEAD) for number in AUTHORS})
+    audit = RoomAudit("room", b"\n", {number: Author(number, "author", HEAD) for number in AUTHORS})
     ahead, behind = audit.add_listener("ahead"), audit.add_listener("behind")
     talkers = {number: audit.add_talker(number, "talker") for number in AUTHORS}
     seen = {ahead: 0, behind: 0}
