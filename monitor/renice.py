@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from broker.control_client import ask
+from broker.control_client import ControlClient
 from broker.errors import ControlError, NotRunningError
 from broker.messages import CHILD_ROLES
 from monitor import procfs
@@ -190,23 +190,35 @@ def _extent(pid: int, new: int) -> str:
 def remember(state_dir: Path, outcomes: Iterable[Outcome]) -> str | None:
     """Tell the supervisor, so that further incarnations get the new values; what to say if it cannot be told.
 
-    Of its own priority it is told too, for the log.
+    Of its own priority it is told too, for the log. What it knows already it is not told again.
     """
-    changes = [
-        {"name": outcome.change.row.name, "old": outcome.change.old, "new": outcome.change.new}
-        for outcome in outcomes
-        if outcome.failure is None and outcome.change.row.role != OTHER
-    ]
-    if not changes:
+    outcomes = [outcome for outcome in outcomes if outcome.failure is None and outcome.change.row.role != OTHER]
+    if not outcomes:
         return None
     try:
-        ask(state_dir, "nice", REMEMBER_TIMEOUT_SECONDS, changes=changes)
+        with ControlClient(state_dir, REMEMBER_TIMEOUT_SECONDS) as client:
+            known = {entry["name"]: entry["nice"] for entry in client.request("processes")["processes"]}
+            changes = [
+                {"name": outcome.change.row.name, "old": old, "new": outcome.change.new}
+                for outcome in outcomes
+                for old in _values_left(outcome, known.get(outcome.change.row.name))
+            ]
+            if changes:
+                client.request("nice", changes=changes)
     except ControlError as error:
-        is_heeded = any(change["name"] != "supervisor" for change in changes)
+        is_heeded = any(has_heirs(outcome.change.row) for outcome in outcomes)
         return f"{'a restarted process may get its old value' if is_heeded else 'not in the log'}: {error}"
     except NotRunningError:
         return "the broker has ended meanwhile"
     return None
+
+
+def _values_left(outcome: Outcome, remembered: int | None) -> list[int]:
+    """The nice values that gave way to the new one: those of the threads, else the one that was remembered."""
+    left = [old for old in outcome.old if old != outcome.change.new]
+    if not left and remembered not in (None, outcome.change.new):
+        return [remembered]
+    return left
 
 
 def has_heirs(row: ProcessRow) -> bool:

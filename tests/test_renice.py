@@ -489,6 +489,30 @@ def test_a_worker_is_reniced_with_its_threads_and_remembered(fake: FakeBroker) -
     assert (event["kind"], event["process"], event["old"], event["new"]) == ("reniced", "worker-1", BASE, BASE + 4)
 
 
+def reniced(fake: FakeBroker) -> list[tuple[str, int, int]]:
+    """Name, old and new of the changes that the supervisor was told of."""
+    events = ask(fake.state_dir, "events", since=0)["events"]
+    return [(event["process"], event["old"], event["new"]) for event in events if event["kind"] == "reniced"]
+
+
+def test_the_supervisor_is_told_the_truth_once(fake: FakeBroker) -> None:
+    pid = fake.pids["worker-1"]
+    first, second, third = sorted(procfs.thread_ids(pid))
+    for tid, nice in ((first, BASE + 1), (second, BASE + 3), (third, BASE + 2)):
+        os.setpriority(os.PRIO_PROCESS, tid, nice)
+    for _ in range(2):
+        assert run_renice(fake.state_dir, str(BASE + 3), "worker-1").returncode == 0
+        assert reniced(fake) == [("worker-1", BASE + 1, BASE + 3), ("worker-1", BASE + 2, BASE + 3)]
+
+
+def test_a_value_that_the_process_has_and_the_supervisor_does_not_know_is_remembered(fake: FakeBroker) -> None:
+    """As after a renice while the supervisor was stopped."""
+    os.setpriority(os.PRIO_PROCESS, fake.pids["router"], BASE + 4)
+    assert run_renice(fake.state_dir, str(BASE + 4), "router").returncode == 0
+    assert remembered(fake)["router"] == BASE + 4
+    assert reniced(fake) == [("router", 0, BASE + 4)]
+
+
 def test_a_value_that_the_supervisor_cannot_give_to_successors_is_not_promised(tmp_path: Path) -> None:
     def trial() -> None:
         resource.setrlimit(resource.RLIMIT_NICE, (0, 0))
