@@ -45,7 +45,7 @@ def last_help_offset(view: View, width: int, height: int) -> int:
 
 def help_page(width: int, refresh_seconds: float = 1.0) -> list[Line]:
     """All of the page; who draws it shows as much as there is room for."""
-    letters = [(letter, words.en) for letter, words in (*STATES.items(), *FLAGS.items())]
+    letters = (*STATES.items(), *FLAGS.items())
     rows = [rule("keys", width, "↑↓ scroll, any other key closes this"), *_list(KEYS, width), []]
     rows += [rule("figures", width, f"every {refresh_seconds:g} s"), *_list(FIGURES, width), []]
     return [*rows, rule("STAT", width), *_list(letters, width)]
