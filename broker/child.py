@@ -136,9 +136,10 @@ class Child:
             return reports, True
 
     def kill(self, signal_number: int) -> None:
-        """Signal this incarnation, and surely no other process."""
+        """Signal this incarnation, and surely no other process; one that has just died needs none."""
         if self.pidfd >= 0:
-            signal.pidfd_send_signal(self.pidfd, signal_number)
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, signal_number)
 
     def stack(self) -> str | None:
         """What `faulthandler` wrote down when it was asked to; None if nothing."""

@@ -100,10 +100,10 @@ def _shortened(text: str) -> str:
 
 
 def _parse(text: str) -> ListenerURL:
-    if UNWANTED.search(text):
-        raise _BadURLError("it contains control characters")
     if _SURROGATE.search(text):
         raise _BadURLError("it is not valid UTF-8")
+    if UNWANTED.search(text):
+        raise _BadURLError("it contains control characters")
     match = _SCHEME.fullmatch(text)
     if match is None:
         raise _BadURLError("it has no scheme")
