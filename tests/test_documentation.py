@@ -26,7 +26,7 @@ from monitor.table import COLUMNS
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
-PROCESSES = ROOT / "docs" / "processes.md"
+TOURS = (ROOT / "docs" / "processes.md", ROOT / "docs" / "processes.zh-CN.md")
 CONTROL_PROTOCOL = ROOT / "docs" / "control-protocol.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 
@@ -164,18 +164,31 @@ def _kinds_recorded() -> Iterator[str]:
                     yield str(arm.value)
 
 
-def test_every_column_and_every_key_of_the_table_is_explained() -> None:
-    _, _, section = text(PROCESSES).partition("## The columns of the table")
-    rows = [row for row in re.findall(r"^\| (.*?) ?\| (.*?) \|", section, re.MULTILINE) if "---" not in row[0]]
-    headings = [heading for row in rows[1:] for heading in row[0].split(", ") if heading]
+@pytest.mark.parametrize("tour", TOURS, ids=relative)
+def test_every_column_and_every_key_of_the_table_is_explained(tour: Path) -> None:
+    rows = list(cells(tour))
+    beginning = next(index for index, row in enumerate(rows) if row[0] == "NAME")
+    headings = [heading for row in rows[beginning:] for heading in row[0].split(", ") if heading]
     assert headings == [column.heading for column in COLUMNS]
-    keys = [key for row in rows[1:] for key in re.findall(r"`(\w+)`", row[1])]
+    keys = [key for row in rows[beginning:] for key in re.findall(r"`(\w+)`", row[1])]
     assert sorted(keys) == sorted(ps.KEYS)
 
 
+@pytest.mark.parametrize("tour", TOURS, ids=relative)
 @pytest.mark.parametrize("letter", [*STATES, *FLAGS])
-def test_every_letter_of_stat_is_explained(letter: str) -> None:
-    assert any(f"`{letter}`" in row[0] for row in cells(PROCESSES))
+def test_every_letter_of_stat_is_explained(letter: str, tour: Path) -> None:
+    assert any(f"`{letter}`" in row[0] for row in cells(tour))
+
+
+def test_the_tours_show_the_same_things_and_have_the_same_sections() -> None:
+    english, chinese = TOURS
+    assert FENCED.findall(text(english)) == FENCED.findall(text(chinese))
+    assert _levels(english) == _levels(chinese)
+
+
+def _levels(document: Path) -> list[str]:
+    """The headings without their words."""
+    return re.findall(r"^#+", prose(document), re.MULTILINE)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
