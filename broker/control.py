@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import select
 import socket
@@ -211,6 +212,7 @@ class ControlServer:
             request.reply(ControlError(str(error)))
         except Exception:  # a bug of ours must not end the supervisor because of what somebody asked
             _log.exception("the control request %.200r failed", line)
+            request.identifier = None  # it may be what could not be answered
             request.reply(ControlError("the supervisor could not do that because of a bug; its log has the details"))
 
     def forget(self, connection: Connection) -> None:
@@ -234,7 +236,10 @@ class ControlServer:
             raise ControlError("the request is not a line of JSON", "bad_request") from None
         if not isinstance(message, dict):
             raise ControlError("the request is not a JSON object", "bad_request")
-        request.identifier = message.get("id")
+        identifier = message.get("id")
+        if not _is_identifier(identifier):
+            raise ControlError("the id must be a string, a finite number or null", "bad_request")
+        request.identifier = identifier
         if message.get("version") != PROTOCOL_VERSION:
             raise ControlError(f"this supervisor speaks version {PROTOCOL_VERSION}", "version")
         arguments = message.get("arguments", {})
@@ -262,3 +267,10 @@ class ControlServer:
         self.connections.add(connection)
         self.loop.register(sock.fileno(), READ, connection.on_ready)
         self.loop.call_later(_FIRST_LINE_SECONDS, connection.expect_first_line)
+
+
+def _is_identifier(value: object) -> bool:
+    """What may be sent back as it is: nothing nested (its depth could be too much for the answer), and valid JSON."""
+    if isinstance(value, bool):
+        return False
+    return value is None or isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value))

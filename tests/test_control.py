@@ -7,9 +7,12 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from broker.control import ControlServer
+from broker.loop import Loop
 from tests.running import Broker
 
 
@@ -98,9 +101,45 @@ def test_bad_requests(raw: socket.socket, line: bytes, code: str) -> None:
     (answer,) = talk(raw, line + b"\n")
     assert answer["ok"] is False
     assert answer["error"]["code"] == code  # type: ignore[index]
-    (answer,) = talk(raw, b'{"version": 1, "id": [1, "x"], "command": "status"}\n')
+    (answer,) = talk(raw, b'{"version": 1, "id": "x", "command": "status"}\n')
     assert answer["ok"] is True
-    assert answer["id"] == [1, "x"]
+    assert answer["id"] == "x"
+
+
+@pytest.mark.parametrize("identifier", ["null", "7", "-1.5", '"x"', '""', str(2**70)])
+def test_an_id_comes_back_as_it_was_sent(raw: socket.socket, identifier: str) -> None:
+    (answer,) = talk(raw, f'{{"version": 1, "id": {identifier}, "command": "status"}}\n'.encode())
+    assert answer["ok"] is True
+    assert json.dumps(answer["id"]) == identifier
+
+
+@pytest.mark.parametrize("identifier", ["[1]", '{"a": 1}', "true", "NaN", "Infinity", "1e999"])
+def test_an_id_of_another_kind_is_refused_and_not_sent_back(raw: socket.socket, identifier: str) -> None:
+    (answer,) = talk(raw, f'{{"version": 1, "id": {identifier}, "command": "status"}}\n'.encode())
+    assert (answer["ok"], answer["id"]) == (False, None)
+    assert answer["error"]["code"] == "bad_request"  # type: ignore[index]
+
+
+def test_no_depth_of_an_id_ends_the_supervisor(raw: socket.socket) -> None:
+    """There is a depth at which JSON is still read, and could not be written any more."""
+    for depth in range(900, 1010):
+        (answer,) = talk(raw, b'{"version": 1, "command": "status", "id": ' + b"[" * depth + b"]" * depth + b"}\n")
+        assert (answer["ok"], answer["id"]) == (False, None)
+
+
+def test_an_answer_that_cannot_be_written_ends_nobody(tmp_path: Path) -> None:
+    """Whatever a handler answers by mistake, its client is told of a bug, and the loop goes on."""
+    loop = Loop()
+    server = ControlServer(loop, tmp_path / "control.sock", {"status": lambda request: request.reply({"x": object()})})
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(server.path))
+        client.sendall(b'{"version": 1, "id": 1, "command": "status"}\n')
+        loop.call_later(0.2, loop.stop)
+        loop.run()
+        answer = json.loads(client.recv(65536))
+    server.close()
+    assert (answer["id"], answer["ok"]) == (None, False)
+    assert "bug" in answer["error"]["message"]
 
 
 def test_answers_come_in_the_order_of_the_requests(raw: socket.socket) -> None:
