@@ -11,7 +11,7 @@ from typing import Final
 STATES: Final[dict[str, str]] = {
     "R": "running, or ready to run and waiting for a CPU",
     "S": "sleeping until something happens",
-    "D": "in uninterruptible sleep, usually for a disk; not even KILL ends it now",
+    "D": "in uninterruptible sleep, usually for a disk; signals have to wait, most often KILL too",
     "T": "stopped by a signal; CONT lets it go on",
     "t": "stopped by a debugger",
     "Z": "zombie: dead, until its parent asks how it ended",

@@ -83,7 +83,7 @@ def test_status_up_and_down(broker: Broker) -> None:
     assert (status["sessions"], status["rooms"], status["state"]) == (2, 1, "running")
     result = broker.run("status", "--json")
     assert json.loads(result.stdout)["pid"] == broker.pid
-    assert "2 sessions" in broker.run("status").stdout
+    assert "sessions 2" in broker.run("status").stdout
     broker.run("stop")
     for command in ("status", "stop", "events --follow", "scale 2", "kick x"):
         result = broker.run(*command.split())

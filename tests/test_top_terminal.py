@@ -15,7 +15,7 @@ import pytest
 
 from monitor.table import COLUMNS
 from tests.fake_broker import FakeBroker
-from tests.running import Broker, running_broker, state_of, wait_until
+from tests.running import Broker, running_broker, state_of
 from tests.terminal import ROOT, Terminal, broker_command
 
 
@@ -220,7 +220,8 @@ def test_renicing_is_done_shown_and_remembered(fake: FakeBroker) -> None:
     with top(fake) as terminal:
         terminal.wait_for("worker-1")
         terminal.press("/", "worker-1", "\r", "G", "+", "+")
-        wait_until(lambda: os.getpriority(os.PRIO_PROCESS, pid) == 2, "it has nice 2")
+        # By the terminal's own waiting, which reads on: a dashboard that nobody reads stands still.
+        terminal.wait_for(lambda: os.getpriority(os.PRIO_PROCESS, pid) == 2, "it has nice 2")
         terminal.wait_for("1 → 2 · remembered for its successors")
         terminal.wait_for(lambda: re.search(r"worker-1 +\d+ +\d+ SNl +2 ", terminal.text()), "NI 2 is shown")
         terminal.wait_for(lambda: "cyan" in terminal.colours_of("worker-1"), "the change is marked")
@@ -267,7 +268,8 @@ def test_a_killed_worker_is_seen_explained_and_replaced(broker: Broker) -> None:
     with top(broker) as terminal:
         terminal.wait_for("worker-0")
         terminal.press("/", "worker-0", "\r", "G", "K", "y")
-        new = broker.wait_ready("worker-0", after_pid=old)["pid"]
+        terminal.wait_for(lambda: broker.pids().get("worker-0") not in (None, old), "it is replaced")
+        new = broker.pids()["worker-0"]
         dead, successor = re.compile(rf"worker-0 +{old} killed by SIGKILL"), re.compile(rf"worker-0 +{new} ")
         terminal.wait_for(lambda: dead.search(terminal.text()), "the dead one is shown with its cause")
         terminal.wait_for(lambda: successor.search(terminal.text()), "its successor is shown")

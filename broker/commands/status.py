@@ -37,11 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(status, ensure_ascii=False))
         return 0
-    print(f"up, {status['state']}: PID {status['pid']} since {duration(status['uptime_seconds'])}")
+    print(f"up, {status['state']}: PID {status['pid']}, for {duration(status['uptime_seconds'])}")
     for url in status["listeners"]:
         print(f"listens on {url}")
     print(
-        f"{status['sessions']} sessions, {status['rooms']} rooms, {status['workers']} workers\n"
-        f"{status['messages_in']} messages in, {status['messages_out']} out"
+        f"sessions {status['sessions']}, rooms {status['rooms']}, workers {status['workers']}\n"
+        f"messages in {status['messages_in']}, out {status['messages_out']}"
     )
     return 0
