@@ -7,6 +7,7 @@ handlers' business (`broker.supervisor`).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -28,6 +29,7 @@ _OUTBOX_LIMIT_BYTES: Final = 1024 * 1024
 _UNREAD_BYTES_TO_WAIT_AT: Final = 64 * 1024
 _CONNECTIONS: Final = 64
 _FIRST_LINE_SECONDS: Final = 10.0
+_PAUSE_SECONDS: Final = 0.2
 
 _log = logging.getLogger("broker")
 Handler = Callable[["Request"], None]
@@ -199,7 +201,11 @@ class ControlServer:
         finally:
             os.umask(old_mask)
         self._socket.listen(4 * _CONNECTIONS)
-        loop.register(self._socket.fileno(), READ, self._on_connection)
+        self._listen()
+
+    def _listen(self) -> None:
+        if self._socket.fileno() >= 0:
+            self.loop.register(self._socket.fileno(), READ, self._on_connection)
 
     def handle(self, connection: Connection, line: bytes) -> None:
         """Find out what a line wants, and have it done; answers what cannot be."""
@@ -224,7 +230,8 @@ class ControlServer:
         """Close all connections, stop listening and remove the socket file."""
         for connection in list(self.connections):
             connection.close()
-        self.loop.unregister(self._socket.fileno())
+        with contextlib.suppress(KeyError):  # it may be pausing
+            self.loop.unregister(self._socket.fileno())
         self._socket.close()
         self.path.unlink(missing_ok=True)
 
@@ -256,7 +263,11 @@ class ControlServer:
     def _on_connection(self, _events: int) -> None:
         try:
             sock, _address = self._socket.accept()
-        except OSError:
+        except BlockingIOError:
+            return
+        except OSError:  # out of descriptors or memory: a listener that stays readable must not make the loop spin
+            self.loop.unregister(self._socket.fileno())
+            self.loop.call_later(_PAUSE_SECONDS, self._listen)
             return
         peer = peer_credentials(sock)
         if peer[1] not in (0, os.geteuid()) or len(self.connections) >= _CONNECTIONS:
