@@ -216,9 +216,13 @@ def test_a_supervisor_that_fails_takes_its_children_with_it(tmp_path: Path) -> N
     with running_broker(tmp_path / "state", environment={"PYTHONPATH": site}) as broker:
         pids = broker.pids()
         ann = broker.client("ann")
-        os.kill(broker.pid, signal.SIGUSR2)
         assert broker.process is not None
-        assert broker.process.wait(10) == 1
+        for _ in range(5):  # while it handles what a child said, the failure would cost that child only
+            os.kill(broker.pid, signal.SIGUSR2)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                broker.process.wait(3)
+                break
+        assert broker.process.returncode == 1
         assert ann.rest() == ""
         assert all(map(is_gone, pids.values()))
         assert [path.name for path in broker.state_dir.iterdir()] == ["events.jsonl"]
