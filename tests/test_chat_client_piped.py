@@ -176,6 +176,62 @@ def test_turned_away() -> None:
         assert "The chat is full" in done.stderr
 
 
+def with_redirection(redirection: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `broker chat` with its standard streams redirected by a shell."""
+    return subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {redirection}', "sh", *chat_command(*arguments)],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding="utf-8", timeout=30, check=False,
+    )  # fmt: skip
+
+
+def test_a_closed_input_is_an_empty_one() -> None:
+    with ChatServer(language="en") as server:
+        done = with_redirection("<&-", "--connect", server.url, "--name", "ann")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "Welcome, ann!" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("redirection", "complaint"),
+    [(">&-", "the standard output is closed"), (">/dev/full", "cannot write the output: No space left on device")],
+)
+def test_an_output_that_takes_nothing_is_the_end_even_while_there_is_input(redirection: str, complaint: str) -> None:
+    with ChatServer(language="en") as server:
+        command = ["/bin/sh", "-c", f'exec "$@" {redirection}', "sh"]
+        command += chat_command("--connect", server.url, "--name", "ann")
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
+            assert client.wait(timeout=30) == 1
+            assert client.stderr is not None
+            (line,) = client.stderr.read().splitlines()
+            assert line.startswith(f"broker: {complaint}")
+        server.wait_until(lambda: server.names() == [])
+
+
+def test_an_error_output_that_is_closed_or_full_changes_nothing() -> None:
+    with ChatServer(language="en") as server:
+        server.say("bob", "first")
+        for redirection in ("2>&-", "2>/dev/full"):
+            command = ["/bin/sh", "-c", f'exec "$@" {redirection}', "sh"]
+            command += chat_command("--connect", server.url, "--name", "ann")
+            text = f"{'x' * 5000}\nb\n".encode()
+            done = subprocess.run(command, input=text, stdout=subprocess.PIPE, timeout=30, check=False)
+            assert done.returncode == 1
+            assert server.heard("bob")[-2:] == ["ann: b", "ann left the room"]
+
+
+def test_a_reader_that_has_had_enough_is_no_error() -> None:
+    with ChatServer(language="en") as server:
+        command = chat_command("--connect", server.url, "--name", "ann")
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client:
+            assert client.stdin is not None and client.stdout is not None and client.stderr is not None
+            assert client.stdout.readline().startswith(b"* Welcome")
+            client.stdout.close()
+            client.stdin.write(b"/who\n")
+            client.stdin.flush()
+            assert client.wait(timeout=30) == 0
+            assert client.stderr.read() == b""
+
+
 def test_exit_statuses_of_the_command_line(tmp_path: Path) -> None:
     assert pipe_through("", "--state-dir", str(tmp_path)).returncode == 3
     assert pipe_through("", "--connect", "nonsense").returncode == 2

@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Final, TextIO
 
 from broker.client import sentences
@@ -47,10 +48,14 @@ class PipedChat:
         self._moved = asyncio.Event()
         self._asked = False
         self._refusal = ""
+        self._output_failure: OSError | None = None
         self._unsent = 0
 
     async def run(self) -> None:
-        """Say all of the input, then read until the broker closes; BrokerError if not all of that could be done."""
+        """Say all of the input, then read until the broker closes; BrokerError if not all of that could be done.
+
+        OSError if what the broker tells cannot be written; the command line knows what to say of that.
+        """
         await self._client.connect()
         saying = asyncio.create_task(self._say_input())
         try:
@@ -60,6 +65,8 @@ class PipedChat:
             await asyncio.wait([saying])
         if not saying.cancelled():
             saying.result()
+        if self._output_failure is not None:
+            raise self._output_failure
         if self._refusal:
             raise ConnectError(self._refusal)
         if self._client.broken and self._conversation.ending is Ending.LOST:
@@ -68,7 +75,7 @@ class PipedChat:
             raise ConnectError(f"lines of the input that were too long and not sent: {self._unsent}")
 
     async def _say_input(self) -> None:
-        async for lines in _chunks_of_lines(sys.stdin.fileno()):
+        async for lines in _input():
             for line in lines:
                 await self._until_ready()
                 if self._conversation.asks_name:
@@ -96,7 +103,7 @@ class PipedChat:
         if self._may_answer != self._asked:
             self._asked = self._may_answer
             if self._asked:
-                _print(sys.stderr, f"{sentences.NAME_PROMPT.fill(conversation.language)}[{self._login_name}] ")
+                _tell(f"{sentences.NAME_PROMPT.fill(conversation.language)}[{self._login_name}] ")
         refused = conversation.refusal and conversation.phase in (Phase.ASKING, Phase.PRESENT)
         if refused and not self._may_answer and not self._refusal:
             self._refusal = conversation.refusal
@@ -112,15 +119,38 @@ class PipedChat:
             elif line.raw:
                 told.append(f"{line.raw}\n")
             elif not line.mine:
-                _print(sys.stderr, f"broker: {line.text}\n")
-        _print(sys.stdout, "".join(told))
+                _tell(f"broker: {line.text}\n")
+        if self._output_failure is None:
+            try:
+                _write(sys.stdout, "".join(told))
+            except OSError as error:  # there is nobody left to chat for
+                self._output_failure = error
+                self._client.leave()
         self._asked = False  # the question, if it still stands, is no longer at the end
 
 
-def _print(file: TextIO, text: str) -> None:
-    """Write UTF-8, whatever the locale is: that is what the protocol speaks."""
-    file.buffer.write(text.encode(errors="replace"))
-    file.buffer.flush()
+def _tell(text: str) -> None:
+    """Write to standard error, if anybody has that open."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            _write(sys.stderr, text)
+
+
+def _write(file: TextIO, text: str) -> None:
+    """Write UTF-8, whatever the locale is: that is what the protocol speaks.
+
+    Past the file's buffer: what could not be written would stay in there, and fail once more at the end of the process.
+    """
+    data = text.encode(errors="replace")
+    while data:
+        data = data[os.write(file.fileno(), data) :]
+
+
+async def _input() -> AsyncIterator[list[str]]:
+    """The lines of standard input, none if it was closed by whoever started this."""
+    if sys.stdin is not None:
+        async for lines in _chunks_of_lines(sys.stdin.fileno()):
+            yield lines
 
 
 async def _chunks_of_lines(fd: int) -> AsyncIterator[list[str]]:

@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     capable = terminal.is_terminal and not terminal.is_dumb_terminal
     color_system = None if terminal.no_color or terminal.color_system is None else COLOR_SYSTEMS[terminal.color_system]
     painter = Painter(color_system) if capable else None
-    asks = sys.stdin.isatty()
+    asks = sys.stdin is not None and sys.stdin.isatty()
     name = arguments.name or ("" if asks else _login_name())
     conversation = Conversation(name, arguments.room, language, arguments.lang)
     chat: TerminalChat | PipedChat
