@@ -155,6 +155,17 @@ def test_painted_lines_fit_and_lose_nothing(text: str, width: int) -> None:
         assert all(cell_len(line) <= width for line in (first, *others))
 
 
+def test_on_a_narrow_terminal_lines_are_broken_between_words_beside_the_widest_names() -> None:
+    painter = Painter(None)
+    painter.paint(said("n" * 12, "x"), "12:00", 40)
+    painted = painter.paint(said("ann", "these words do not fit beside the names"), "12:00", 40)
+    assert [line.partition("| ")[2] for line in painted.splitlines()] == [
+        "these words do not",
+        "fit beside the",
+        "names",
+    ]
+
+
 def test_markup_and_escape_sequences_of_others_are_not_obeyed() -> None:
     painted = Painter(ColorSystem.EIGHT_BIT).paint(said("[red]", "[bold]x[/] :smile: [link=file:///]y"), "12:00", 80)
     assert "[bold]x[/] :smile: [link=file:///]y" in painted

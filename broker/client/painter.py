@@ -24,7 +24,7 @@ NAME_COLORS = (167, 166, 130, 100, 64, 28, 29, 30, 31, 27, 63, 98, 134, 164, 162
 MIN_NAME_CELLS, MAX_NAME_CELLS = 8, 20
 """The name column starts narrow and grows with the names; a name wider still is not cut, only out of line."""
 
-MIN_TEXT_CELLS = 24
+MIN_TEXT_CELLS = 16
 """With less room than this beside the names, the terminal wraps long lines by itself."""
 
 MAX_CACHED_NAMES = 10_000
