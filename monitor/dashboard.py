@@ -132,7 +132,7 @@ def _notice(view: View) -> tuple[str, Style]:
     state = "is stopped" if stat.startswith("T") else "does not answer"
     age_seconds = view.snapshot.status_age_seconds
     age = "unknown" if age_seconds is None else f"{duration(age_seconds)} old"
-    return f"supervisor {state}, STAT {stat}; {age}: sessions, rooms, messages, restarts, events", WARNING
+    return f"supervisor {state}, STAT {stat}: sessions, rooms, messages, restarts and events are {age}", WARNING
 
 
 def _figures(view: View, width: int) -> Line:

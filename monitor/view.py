@@ -34,6 +34,10 @@ MARKED_FIELDS: Final = ("ppid", "stat", "nice", "zombies", "threads", "sessions"
 """Values whose change is news. Those that are measured anew with each look would keep the screen flashing."""
 
 
+Rates: TypeAlias = tuple[float | None, float | None]
+"""The broker's messages per second in and out; None while they are unknown."""
+
+
 @dataclass(frozen=True, slots=True)
 class Renice:
     """Set the nice value of every thread of `row`'s process to `nice`, or move it by so much."""
@@ -110,7 +114,7 @@ class Details:
 class View:
     """Everything that the picture depends on, but its size.
 
-    `rates` are (messages in, messages out) per second, oldest first. `marks` says until when a value is marked, by
+    `rates` are those of each look, oldest first. `marks` says until when a value is marked, by
     process and field. `offline` says why there is no broker to look at; then `offline_since` is when it was lost.
     """
 
@@ -133,7 +137,7 @@ class View:
     message: Message | None = None
     marks: Mapping[tuple[Identity, str], float] = field(default_factory=dict)
     departed: tuple[Departed, ...] = ()
-    rates: tuple[tuple[float, float], ...] = ()
+    rates: tuple[Rates, ...] = ()
 
 
 def lines(view: View) -> tuple[Line, ...]:
@@ -203,9 +207,10 @@ def _is_stale(snapshot: Snapshot) -> bool:
     return snapshot.status_age_seconds != 0
 
 
-def _total_rates(snapshot: Snapshot) -> tuple[float, float]:
-    workers = [row for row in snapshot.rows if row.role == "worker"]
-    return sum(row.in_per_second or 0.0 for row in workers), sum(row.out_per_second or 0.0 for row in workers)
+def _total_rates(snapshot: Snapshot) -> Rates:
+    """The supervisor's row has the sum of its workers', or None while a part would be taken for the whole."""
+    row = next((row for row in snapshot.rows if row.role == "supervisor"), None)
+    return (row.in_per_second, row.out_per_second) if row is not None else (None, None)
 
 
 def _changes(

@@ -130,7 +130,7 @@ def test_the_selected_process_is_always_in_sight(height: int) -> None:
 
 
 def test_the_header_says_how_the_broker_is() -> None:
-    processes = (row(uptime_seconds=3723.0), row("worker-0", 102, in_per_second=12.0, out_per_second=3400.0))
+    processes = (row(uptime_seconds=3723.0, in_per_second=12.0, out_per_second=3400.0), row("worker-0", 102))
     view = start(*processes, zombies=2)
     for part in ("broker 0.1.0  up 1h02m", "sessions 7", "rooms 2", "zombies 2", "in 12/s", "out 3.4k/s"):
         assert part in text(view)
@@ -140,11 +140,20 @@ def test_the_header_says_how_the_broker_is() -> None:
 def test_traffic_has_a_past() -> None:
     view = View()
     for second in range(20):
-        busy = row("worker-0", 102, in_per_second=float(second), out_per_second=1.0)
-        view = observe(view, snapshot(row(), busy, at=AT + second))
+        busy = row(in_per_second=float(second), out_per_second=1.0)
+        view = observe(view, snapshot(busy, row("worker-0", 102), at=AT + second))
     assert sparkline(range(20), 20) in text(view, 130)
     assert "█" * 20 in text(view, 130)
     assert "█" not in text(view, 60)
+
+
+def test_traffic_that_is_not_known_is_not_called_none() -> None:
+    unknown = (row(in_per_second=None, out_per_second=None), row("worker-0", 102, in_per_second=None))
+    view = observe(start(*rows()), snapshot(*unknown, at=AT + 1))
+    for said in (text(view, 130), "\n".join(once(view).text())):
+        assert " in - " in said
+        assert " out -" in said
+        assert "0/s" not in said
 
 
 @pytest.mark.parametrize(("zombies", "style"), [(0, Style(bold=True)), (3, ERROR)])
@@ -156,9 +165,10 @@ def test_zombies_are_red(zombies: int, style: Style) -> None:
 
 def test_a_stopped_supervisor_is_named_and_its_figures_are_called_stale() -> None:
     view = views()["stale"]
-    assert "supervisor is stopped, STAT T; 1m05s old: sessions, rooms, messages, restarts, events" in text(view)
+    assert "supervisor is stopped, STAT T: sessions, rooms, messages, restarts and events are 1m05s old" in text(view)
     assert DIM in styles_of("7", view)
-    assert "does not answer, STAT S; unknown" in text(views()["never heard of"])
+    never = text(views()["never heard of"])
+    assert "supervisor does not answer, STAT S: sessions, rooms, messages, restarts and events are unknown" in never
     assert "does not answer" not in text(start(status_age_seconds=1.0))
 
 
@@ -459,11 +469,13 @@ def test_both_ends_of_a_line_give_way_to_the_left_one() -> None:
         ([1, 2, 4, 8], 4, "▂▃▅█"),
         ([8, 0.001], 2, "█▂"),
         ([1, 2, 3], 2, "▆█"),
+        ([None, 4, None], 4, "  █ "),
+        ([None, None], 2, "  "),
         ([5], 0, ""),
         ([5], -3, ""),
     ],
 )
-def test_sparkline(values: list[float], width: int, bars: str) -> None:
+def test_sparkline(values: list[float | None], width: int, bars: str) -> None:
     assert sparkline(values, width) == bars
 
 

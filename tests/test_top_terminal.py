@@ -325,7 +325,7 @@ def test_with_a_stopped_supervisor_it_goes_on_and_says_what_is_stale(fake: FakeB
     with top(fake) as terminal:
         terminal.wait_for("rooms 2")
         fake.stop_supervisor()
-        terminal.wait_for("supervisor is stopped, STAT T;")
+        terminal.wait_for("supervisor is stopped, STAT T:")
         fake.signal("router", signal.SIGSTOP)
         terminal.wait_for(lambda: re.search(r"router +\d+ +\d+ T ", terminal.text()), "the router's STAT is shown")
         first = terminal.line_with("supervisor is stopped")

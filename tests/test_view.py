@@ -307,18 +307,17 @@ def test_a_process_is_not_dead_because_its_name_changed() -> None:
 # --- Rates, the broker's end, pausing --------------------------------------------------------------------------------
 
 
-def test_rates_are_the_workers_and_are_kept_for_a_while() -> None:
+def test_rates_are_the_sums_of_the_supervisors_row_and_are_kept_for_a_while() -> None:
     view = View()
     for second in range(RATES_KEPT + 5):
         processes = (
-            row(in_per_second=100.0),
-            row("router", 101, in_per_second=100.0),
-            row("worker-0", 102, in_per_second=float(second), out_per_second=None),
+            row(in_per_second=float(second), out_per_second=None),
+            row("worker-0", 102, in_per_second=100.0, out_per_second=None),
             row("worker-1", 103, in_per_second=1.0, out_per_second=2.0),
         )
         view = observe(view, snapshot(*processes, at=AT + second))
     assert len(view.rates) == RATES_KEPT
-    assert view.rates[-1] == (RATES_KEPT + 5, 2.0)
+    assert view.rates[-1] == (RATES_KEPT + 4, None)
 
 
 @pytest.mark.parametrize("age", [None, 3.0])
