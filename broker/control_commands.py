@@ -18,7 +18,8 @@ from broker.settings import WORKERS_MAX
 from broker.supervisor import Supervisor
 from broker.text import clean
 
-_EVENT_NUMBER_MAX = 2**53
+_REASON_LENGTH = 400
+"""Of a kick: it is one line on somebody's screen."""
 
 
 def handlers(supervisor: Supervisor) -> dict[str, Handler]:
@@ -139,6 +140,8 @@ def _scale(supervisor: Supervisor, request: Request) -> None:
 def _kick(supervisor: Supervisor, request: Request) -> None:
     name = request.argument("name", str)
     reason = clean(request.argument("reason", str, ""))
+    if len(reason) > _REASON_LENGTH:
+        raise ControlError(f"the reason must have at most {_REASON_LENGTH} characters", "bad_request")
 
     def answer(found: str | None) -> None:
         if found is None:

@@ -97,6 +97,10 @@ def test_another_user_is_closed_without_an_answer(shared_broker: Broker) -> None
             "not_found",
         ),
         (b'{"version": 1, "command": "kick", "arguments": {"name": "nobody"}}', "not_found"),
+        (
+            b'{"version": 1, "command": "kick", "arguments": {"name": "x", "reason": "%s"}}' % (b"x" * 401),
+            "bad_request",
+        ),
         (b'{"version": 1, "command": "stop", "arguments": {"timeout_seconds": -1}}', "bad_request"),
     ],
 )
