@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from monitor.dashboard import details_room
 from monitor.help import last_help_offset
+from monitor.panes import last_details_offset
 from monitor.priority import describe
 from monitor.snapshot import ProcessRow
 from monitor.table import COLUMNS
@@ -53,13 +55,16 @@ _ON_PROCESS: Final = frozenset("+=-nsK")
 def press(view: View, key: str, width: int = 80, height: int = 24) -> tuple[View, Action | None]:
     """The view after a key of `monitor.keys`, and what is to be done. Keys without a meaning change nothing.
 
-    `width` and `height` are the screen's: they say how far the help page can be scrolled.
+    `width` and `height` are the screen's: they say how far the help page and the details can be
+    scrolled.
     """
     if view.prompt is not None:
         return _answer(replace(view, message=None), view.prompt, key)
     if view.help:
         return _read_help(view, key, width, height), None
     view = replace(view, message=None)
+    if key in ("page-up", "page-down") and view.show_details:
+        return _read_details(view, key, width, height), None
     if key in _MOVES:
         return _move(view, key), None
     if key in _ON_PROCESS:
@@ -80,7 +85,7 @@ def press(view: View, key: str, width: int = 80, height: int = 24) -> tuple[View
         case "p":
             return replace(view, paused=not view.paused), None
         case "d" | "enter":
-            return replace(view, show_details=not view.show_details), None
+            return replace(view, show_details=not view.show_details, details_offset=0), None
         case "?" | "h":
             return replace(view, help=True, help_offset=0), None
         case "escape":
@@ -102,6 +107,14 @@ def _read_help(view: View, key: str, width: int, height: int) -> View:
     last = last_help_offset(view, width, height)
     offset = min(view.help_offset, last) + _MOVES[key]
     return replace(view, help_offset=min(max(offset, 0), last))
+
+
+def _read_details(view: View, key: str, width: int, height: int) -> View:
+    room = details_room(view, width, height)
+    last = last_details_offset(view, width, room)
+    page = max(room - 2, 1)  # the rule is none of it, and one line is seen again
+    offset = min(view.details_offset, last) + (page if key == "page-down" else -page)
+    return replace(view, details_offset=min(max(offset, 0), last))
 
 
 def _sort(view: View, step: int) -> View:

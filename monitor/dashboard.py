@@ -39,6 +39,9 @@ STALE_SECONDS: Final = 2.0
 """An answer that comes a little late is no news; from this age on, figures are called stale."""
 
 SPARKLINE_CELLS: Final = 40
+LEAST_DETAILS: Final = 6
+"""Fewer lines of details than this are hard to read; what is above them gives way then."""
+
 WIDEST_GAP: Final = 3
 """Blanks between two columns where there is room for all of them; `GAP` where there is not."""
 
@@ -53,18 +56,28 @@ _SEPARATOR: Final[Line] = [("   ", PLAIN)]
 
 def draw(view: View, width: int, height: int, refresh_seconds: float = 1.0) -> Canvas:
     """The whole screen, exactly `height` lines of `width` cells."""
-    foot = panes.footer(view, width, height)
+    head, foot = _head_and_foot(view, width, height)
     if view.help:
-        head: list[Line] = []
+        head = []
         room = help_room(view, width, height)
         start = min(view.help_offset, last_help_offset(view, width, height))
         body = help_page(width, refresh_seconds)[start : start + room]
     else:
-        head = header(view, width) if height >= 10 else header(view, width)[: max(height - 4, 0)]
         room = max(height - len(head) - len(foot), 0)
         body = _body(view, width, room)[:room]
     blanks: list[Line] = [[]] * (room - len(body))
     return Canvas(width, [*head, *body, *blanks, *foot][:height])
+
+
+def details_room(view: View, width: int, height: int) -> int:
+    """How many lines of a screen of that size the details pane has, its rule included."""
+    head, foot = _head_and_foot(view, width, height)
+    return _share(view, width, max(height - len(head) - len(foot), 0)).details
+
+
+def _head_and_foot(view: View, width: int, height: int) -> tuple[list[Line], list[Line]]:
+    head = header(view, width) if height >= 10 else header(view, width)[: max(height - 4, 0)]
+    return head, panes.footer(view, width, height)
 
 
 def once(view: View, width: int | None = None) -> Canvas:
@@ -173,23 +186,65 @@ def _rate(value: float | None) -> str:
     return f"{'-' if value is None else human_count(value) + '/s':<6}"
 
 
-# --- Table -----------------------------------------------------------------------------------------------------------
+# --- Body -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Shares:
+    """How many lines the parts of the body get, from top to bottom; `note` and `blank` are one or none."""
+
+    table: int
+    note: int
+    blank: int
+    details: int
+    events: int
+
+
+def _share(view: View, width: int, room: int) -> _Shares:
+    """Share out `room` lines: first to the heading and a few processes, then to the details, the events last."""
+    wanted = len(lines(view)) + 1
+    details = 0
+    if view.show_details:
+        spare = room - min(wanted, 5)
+        if spare < LEAST_DETAILS:  # then one process, the selected one, must do
+            spare = room - 2
+        details = max(min(len(panes.details(view, width)) + 1, spare), 0)
+    events_least = 5 if room - details >= 12 else 0
+    table = max(min(wanted, room - details - events_least), min(room, 1))
+    left = room - table - details
+    blank = 1 if left > 4 else 0
+    # That something is hidden stands on the rule of the events, else on that of the details, else on one of its own.
+    note = 1 if wanted > table >= 3 and left < 2 and not details else 0
+    return _Shares(table - note, note, blank, details, left - blank)
 
 
 def _body(view: View, width: int, room: int) -> list[Line]:
     """The table, the details and the events, sharing the room."""
+    shares = _share(view, width, room)
     shown = lines(view)
-    details = panes.details(view, width) if view.show_details else []
-    spare = room - 1 - min(len(shown), 4)  # the table's heading and four processes come first
-    details = details[: max(spare, 0)]
-    events_least = 5 if room - len(details) >= 12 else 0
-    table_room = max(min(len(shown) + 1, room - len(details) - events_least), min(room, 1))
-    table = _table(view, width, table_room)
-    blank: list[Line] = [[]] if room - len(table) - len(details) > 4 else []
-    left = room - len(table) - len(blank) - len(details)
-    hidden = len(shown) + 1 - len(table)
-    note = f"{hidden} more in the table" if hidden else ""
-    return [*table, *blank, *details, *panes.events(view, width, left, note)]
+    window = _window(view, len(shown), shares.table - 1)
+    notes, style = _hidden([line for index, line in enumerate(shown) if index not in window])
+    return [
+        *_table(view, width, shares.table),
+        *([panes.rule("table", width, *notes, style=style)] * shares.note),
+        *([[]] * shares.blank),
+        *panes.details_pane(view, width, shares.details, *(notes if shares.events < 2 else ())),
+        *panes.events(view, width, shares.events, *notes, style=style),
+    ]
+
+
+def _hidden(hidden: list[RowLine]) -> tuple[list[str], Style]:
+    """What to say of the lines for which there is no room, the longest first: how many, and which want a look."""
+    if not hidden:
+        return [], DIM
+    gone = sum(line.departed is not None for line in hidden)
+    stats = [line.row.stat[:1] for line in hidden if line.departed is None]
+    zombies, stopped = stats.count("Z"), stats.count("T") + stats.count("t")
+    kinds = ((zombies, "zombie" if zombies == 1 else "zombies"), (gone, "gone"), (stopped, "stopped"))
+    said = [f"{count} {kind}" for count, kind in kinds if count]
+    notes = [f"{len(hidden)} more in the table{': ' if said else ''}{', '.join(said)}"]
+    notes += [f"{len(hidden)} more: {', '.join(said[:count])}" for count in range(len(said), 0, -1)]
+    return [*notes, f"{len(hidden)} more"], ERROR if zombies else WARNING if said else DIM
 
 
 def _table(view: View, width: int, room: int, *, is_live: bool = True) -> list[Line]:

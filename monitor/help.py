@@ -16,7 +16,7 @@ KEYS: Final = (
     ("n", "set its nice value, -20 (greedy) to 19 (humble), on all its threads"),
     ("s", "stop it (SIGSTOP), or let a stopped one go on (SIGCONT)"),
     ("K", "kill it (SIGKILL) after asking; the supervisor replaces its own"),
-    ("d  Enter", "details: threads, scheduling groups, descriptors, STAT in words"),
+    ("d  Enter", "details: threads, scheduling groups, descriptors, STAT in words; PgUp PgDn scroll them"),
     ("t", "tree or flat list"),
     ("<  >", "sort by the next column to the left or right; first: order of start"),
     ("/", "show only matching names, roles, PIDs, STATs; Esc shows all again"),
@@ -46,7 +46,7 @@ def last_help_offset(view: View, width: int, height: int) -> int:
 def help_page(width: int, refresh_seconds: float = 1.0) -> list[Line]:
     """All of the page; who draws it shows as much as there is room for."""
     letters = (*STATES.items(), *FLAGS.items())
-    rows = [rule("keys", width, "↑↓ scroll, any other key closes this"), *_list(KEYS, width), []]
+    rows = [rule("keys", width, "↑↓ scroll, any other key closes this", "↑↓ scroll"), *_list(KEYS, width), []]
     rows += [rule("figures", width, f"every {refresh_seconds:g} s"), *_list(FIGURES, width), []]
     return [*rows, rule("STAT", width), *_list(letters, width)]
 

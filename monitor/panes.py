@@ -9,7 +9,7 @@ from typing import Final
 from rich.cells import cell_len
 from rich.style import Style
 
-from monitor.canvas import PLAIN, Line, joined, length, safe, wrapped
+from monitor.canvas import PLAIN, Line, ellipsis, joined, length, safe, wrapped
 from monitor.legend import explain
 from monitor.priority import describe
 from monitor.table import COLUMNS
@@ -48,13 +48,14 @@ KEYS: Final = (
 KEY_ORDER: Final = ("↑↓", "+-", "n", "s", "K", "d", "t", "<>", "/", "p", "?", "q")
 
 
-def rule(title: str, width: int, note: str = "") -> Line:
-    """A thin line with a title on its left, and on its right a note if there is room for one."""
-    left, right = "─ ", f" {note} ─" if note else ""
-    blanks = width - cell_len(left) - cell_len(title) - 1 - cell_len(right)
-    if note and blanks < 1:
-        return rule(title, width)
-    return [(left, DIM), (title, BOLD), (" " + "─" * max(blanks, 0), DIM), (right, DIM)]
+def rule(title: str, width: int, *notes: str, style: Style = DIM) -> Line:
+    """A thin line with a title on its left, and on its right the first of the notes that there is room for."""
+    blanks = width - cell_len(title) - 3
+    note = next((note for note in notes if cell_len(note) + 4 <= blanks), None)
+    left: Line = [("─ ", DIM), (title, BOLD), (" ", DIM)]
+    if note is None:
+        return [*left, ("─" * max(blanks, 0), DIM)]
+    return [*left, ("─" * (blanks - cell_len(note) - 3), DIM), (f" {note} ", style), ("─", DIM)]
 
 
 def clock(at: object) -> str:
@@ -69,15 +70,15 @@ def clock(at: object) -> str:
 
 
 def details(view: View, width: int) -> list[Line]:
-    """The selected process in full: its rule, and below it what was read about it."""
+    """The selected process in full: what was read about it."""
     line = selected_line(view)
     if line is None:
-        return [rule("details", width), [(" no process is selected", DIM)]]
+        return [[(" no process is selected", DIM)]]
     found = view.details
     if line.departed or line.row.pid is None or found is None:
         why = line.departed.cause or "gone" if line.departed is not None else "it has no process now"
-        return [rule(_title(view), width), [(f" {why}", DIM)]]
-    rows = [
+        return [[(f" {why}", DIM)]]
+    return [
         *labelled("STAT", [f"{letter}  {words}" for letter, words in explain(line.row.stat)] or ["unknown"], width),
         *labelled("command", [safe(found.command) or "(none: a zombie or a kernel thread)"], width),
         *_threads(found, width),
@@ -85,7 +86,31 @@ def details(view: View, width: int) -> list[Line]:
         *labelled("cgroup", [safe(found.cgroup or "unknown")], width),
         *_descriptors(found, width),
     ]
-    return [rule(_title(view), width), *rows]
+
+
+def details_pane(view: View, width: int, room: int, *notes: str) -> list[Line]:
+    """As many of the details as there is room for, from where they are scrolled to, below a rule that says so.
+
+    The rule has the notes too, the first that there is room for.
+    """
+    if room < 1:
+        return []
+    rows = details(view, width)
+    start = min(view.details_offset, last_details_offset(view, width, room))
+    above, below = start, max(len(rows) - start - (room - 1), 0)
+    scrolled = f"{below} more, PgDn" if below else f"{above} more, PgUp" if above else ""
+    if scrolled:
+        notes = (*(f"{scrolled} · {note}" for note in notes), scrolled)
+    # The title gives way to the shortest of the notes: without that, what is cut would look whole.
+    least = min(map(cell_len, notes), default=-4)
+    title = _title(view)
+    title = ellipsis(title, min(cell_len(title), max(width - least - 7, 0)))
+    return [rule(title, width, *notes), *rows[start : start + room - 1]]
+
+
+def last_details_offset(view: View, width: int, room: int) -> int:
+    """How far the details can be scrolled in a pane of `room` lines, its rule included."""
+    return max(len(details(view, width)) - max(room - 1, 0), 0)
 
 
 def _title(view: View) -> str:
@@ -129,16 +154,16 @@ def _in_columns(texts: Sequence[str], width: int) -> list[str]:
 # --- Events ----------------------------------------------------------------------------------------------------------
 
 
-def events(view: View, width: int, room: int, note: str = "") -> list[Line]:
+def events(view: View, width: int, room: int, *notes: str, style: Style = DIM) -> list[Line]:
     """The latest events, the newest at the bottom; nothing if there is no room for one."""
     if room < 2:
         return []
     found = view.snapshot.events if view.snapshot is not None else ()
     rows: list[Line] = []
     for event in found[-(room - 1) :]:
-        style = EVENT_STYLES.get(str(event.get("level")), PLAIN)
-        rows.append([(f" {clock(event.get('at'))}  ", DIM), (safe(event.get("text", "")), style)])
-    return [rule("events", width, note), *rows]
+        level_style = EVENT_STYLES.get(str(event.get("level")), PLAIN)
+        rows.append([(f" {clock(event.get('at'))}  ", DIM), (safe(event.get("text", "")), level_style)])
+    return [rule("events", width, *notes, style=style), *rows]
 
 
 # --- Footer ----------------------------------------------------------------------------------------------------------

@@ -132,6 +132,7 @@ class View:
     help: bool = False
     help_offset: int = 0
     show_details: bool = False
+    details_offset: int = 0
     details: Details | None = None
     prompt: Prompt | None = None
     message: Message | None = None
@@ -301,4 +302,11 @@ def select(view: View, shown: tuple[Line, ...], index: int) -> View:
     """The view with the line at `index` of `shown` selected."""
     chosen = shown[index]
     details = view.details if view.details is not None and view.details.pid == chosen.identity else None
-    return replace(view, selected=chosen.identity, selected_name=chosen.row.name, selected_index=index, details=details)
+    return replace(
+        view,
+        selected=chosen.identity,
+        selected_name=chosen.row.name,
+        selected_index=index,
+        details=details,
+        details_offset=view.details_offset if chosen.identity == view.selected else 0,
+    )

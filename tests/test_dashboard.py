@@ -20,7 +20,7 @@ from monitor.canvas import PLAIN, Canvas, ellipsis, fitted, length, spread, wrap
 from monitor.dashboard import MARK, draw, once
 from monitor.help import help_page
 from monitor.legend import FLAGS, STATES
-from monitor.panes import DIM, ERROR, WARNING, footer
+from monitor.panes import DIM, ERROR, WARNING, details, footer
 from monitor.picture import PictureError, picture, save
 from monitor.snapshot import ProcessRow
 from monitor.sparkline import BARS, sparkline
@@ -79,6 +79,7 @@ def views() -> dict[str, View]:
         "paused": replace(plain, paused=True),
         "help": replace(plain, help=True, help_offset=5),
         "details": replace(plain, show_details=True, details=DETAILS),
+        "details scrolled": replace(plain, show_details=True, details=DETAILS, details_offset=7),
         "details of nobody": replace(View(), show_details=True),
         "details of the dead": replace(with_dead, show_details=True, selected=107),
         "question": press(plain, "K")[0],
@@ -254,6 +255,64 @@ def test_the_selected_line_is_reversed_to_its_end() -> None:
 def test_what_is_hidden_for_want_of_room_is_counted() -> None:
     assert "31 more in the table" in text(start(*rows(40)), 80, 24)
     assert "more in the table" not in text(start(*rows(4)), 80, 24)
+
+
+@pytest.mark.parametrize(
+    ("processes", "note"),
+    [
+        ([], "─ 10 more in the table ─"),
+        ([row("lab", 300, stat="Z")], "─ 11 more: 1 zombie ─"),
+        ([row("lab", 300, stat="Tl"), row("lab", 301, stat="Z"), row("lab", 302, stat="Z")], "─ 13 more: 2 zombies ─"),
+    ],
+)
+def test_on_a_low_screen_too_it_is_said_what_is_hidden(processes: list[ProcessRow], note: str) -> None:
+    view = start(*rows(12), *processes)
+    assert text(view, 40, 12).count(note) == 1
+    view, _ = press(view, "G")
+    assert "zombie" not in text(view, 40, 12).partition("NAME")[2]
+
+
+def test_the_newest_dead_is_told_of_where_it_is_out_of_sight() -> None:
+    view = observe(start(*rows(12)), snapshot(*rows(12)[:-1], at=AT + 1))
+    assert "10 more in the table: 1 gone" in text(view, 40, 12)
+    (style,) = styles_of("10 more in the table: 1 gone", view, 40, 12)
+    assert style == WARNING
+
+
+def test_what_is_hidden_is_counted_although_details_leave_no_room_for_events() -> None:
+    found = replace(DETAILS, threads=tuple(Thread(number, "thread", "S", 0) for number in range(60)))
+    view = replace(start(*rows(17)), show_details=True, details=found)
+    shown = text(view, 80, 24)
+    assert "events" not in shown
+    assert "16 more in the table" in shown
+
+
+def test_details_can_be_read_to_their_end_on_any_screen() -> None:
+    found = replace(DETAILS, threads=tuple(Thread(number, f"thread {number}", "S", 0) for number in range(40)))
+    for width, height in ((40, 12), (40, 10), (80, 24), (100, 16), (200, 60)):
+        view = replace(start(*rows(17)), details=found)
+        view, _ = press(view, "d", width, height)
+        seen: dict[str, None] = {}
+        for _ in range(60):
+            seen.update(dict.fromkeys(draw(view, width, height).text()))
+            before, (view, _) = view, press(view, "page-down", width, height)
+            assert ("more, PgDn" in text(before, width, height)) == (view != before)
+        everything = [line for line in Canvas(width, details(view, width)).text() if line]
+        assert set(everything) <= set(seen)
+        assert everything[-1] in text(view, width, height)
+        for _ in range(60):
+            view, _ = press(view, "page-up", width, height)
+        assert view.details_offset == 0
+        assert view.selected == 100
+
+
+def test_details_of_another_process_are_read_from_their_start() -> None:
+    view = replace(start(*rows()), show_details=True, details=DETAILS)
+    view, _ = press(view, "page-down", 40, 12)
+    assert view.details_offset > 0
+    assert press(press(view, "d")[0], "d")[0].details_offset == 0
+    assert press(view, "j")[0].details_offset == 0
+    assert observe(view, snapshot(at=AT + 1)).details_offset == view.details_offset
 
 
 # --- Panes -----------------------------------------------------------------------------------------------------------
