@@ -168,7 +168,7 @@ def test_a_stopped_child_is_noticed_explained_and_replaced(tmp_path: Path) -> No
         old = broker.pids()["worker-0"]
         os.kill(old, signal.SIGSTOP)
         broker.wait_ready("worker-0", old)
-        (hung,) = broker.events("hung", "worker-0")
+        *_, hung = broker.events("hung", "worker-0")  # on a busy machine it may have been called starved before
         assert hung["verdict"] == "stopped"
         (death,) = broker.events("died", "worker-0")
         assert death["signal"] == "SIGKILL"
@@ -190,7 +190,7 @@ def test_a_looping_child_is_replaced_and_its_stack_is_logged(tmp_path: Path) -> 
         old = broker.pids()["worker-0"]
         os.kill(old, signal.SIGUSR2)
         broker.wait_ready("worker-0", old)
-        (hung,) = broker.events("hung", "worker-0")
+        *_, hung = broker.events("hung", "worker-0")  # on a busy machine it may have been called starved before
         assert hung["verdict"] == "looping"
         assert "never_return" in hung["stack"]
         assert "never_return" in broker.run("events").stdout
