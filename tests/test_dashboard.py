@@ -24,6 +24,7 @@ from monitor.panes import DIM, ERROR, WARNING, details, footer
 from monitor.picture import PictureError, picture, save
 from monitor.snapshot import ProcessRow
 from monitor.sparkline import BARS, sparkline
+from monitor.stand_ins import ERRORS
 from monitor.table import COLUMNS
 from monitor.view import Details, Prompt, Thread, View, lose, observe, say
 from tests.rows import AT, event, row, rows, snapshot
@@ -406,6 +407,20 @@ def test_the_help_can_be_read_to_its_last_line_on_any_screen(width: int, height:
     assert draw(view, width, height).text()[:room] == (page[-room:] + [""] * room)[:room]
     up, _ = press(view, "up", width, height)
     assert (draw(up, width, height).text() == draw(view, width, height).text()) == (len(page) <= room)
+
+
+@pytest.mark.parametrize("name", sorted(views().keys() - {"chinese"}))
+def test_where_the_encoding_lacks_them_ascii_stands_in_for_all_characters_that_are_drawn(name: str) -> None:
+    for view in (views()[name], replace(views()[name], rates=tuple((float(n), None) for n in range(9)))):
+        for line in draw(view, 150, 30).text():
+            plain = line.encode("ascii", ERRORS).decode()
+            assert len(plain) == len(line)
+            assert plain.count("?") == line.count("?")
+
+
+def test_what_has_no_stand_in_keeps_its_width() -> None:
+    assert "你 e\u0301 \ud800 ├█".encode("ascii", ERRORS) == b"?? e ? |#"
+    assert "· é ├".encode("latin-1", ERRORS).decode("latin-1") == "· é |"
 
 
 # --- Text from outside -----------------------------------------------------------------------------------------------

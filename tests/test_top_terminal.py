@@ -212,6 +212,18 @@ def test_the_size_is_the_terminals_whatever_the_environment_says(fake: FakeBroke
         terminal.assert_restored(status=0)
 
 
+def test_a_terminal_without_utf_8_gets_a_tree_and_bars_of_ascii(fake: FakeBroker) -> None:
+    command = broker_command("top", "--state-dir", str(fake.state_dir), "--refresh", "0.2")
+    with Terminal(command, 130, 30, environment={"PYTHONIOENCODING": "ascii"}) as terminal:
+        terminal.wait_for(lambda: "^v select" in terminal.lines()[-1], "it is drawn")
+        terminal.wait_for(lambda: re.search(r"in 100/s +[_.:=+*#-]*#", terminal.text()), "bars are drawn")
+        for part in ("|- worker-0", "|  `- lab: ?[31m[red]helper", "`- acceptor-0", "- events ---"):
+            assert part in terminal.text()
+        assert terminal.raw.isascii()
+        terminal.press("q")
+        terminal.assert_restored(status=0)
+
+
 # --- Keys and what they do to processes ------------------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from broker.commands.arguments import add_state_dir
 from broker.commands.ps import look
-from monitor import top
+from monitor import stand_ins, top
 from monitor.dashboard import once
 from monitor.picture import save
 from monitor.view import View, observe
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         save(observe(View(), look(arguments.state_dir)), arguments.svg)
         return 0
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal without UTF-8 gets question marks for the tree
+        sys.stdout.reconfigure(errors=stand_ins.ERRORS)  # a terminal without UTF-8 gets an ASCII tree
     console = Console(highlight=False, markup=False, emoji=False)
     if not arguments.once and console.is_terminal and not console.is_dumb_terminal:
         with _keyboard_fd() as fd:
