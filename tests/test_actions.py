@@ -99,13 +99,15 @@ def test_a_zombie_is_named_as_such(fake: FakeBroker) -> None:
 
 
 def test_a_signal_to_another_users_process_is_refused(tmp_path: Path) -> None:
-    # PID 1 is root's, and SIGCONT does nothing to a process that runs. Root becomes somebody else first.
+    # PID 1 is root's, and SIGCONT does nothing to a process that runs. Root becomes somebody else first, and nobody may
+    # stay in the session of PID 1: within a session SIGCONT is always permitted (kill(2)).
     init = process_stat(1)
     assert init is not None
     target = row("init", 1, role="other", ppid=init.ppid)
     read_end, write_end = os.pipe()
     pid = os.fork()
     if pid == 0:
+        os.setsid()
         if os.geteuid() == 0:
             os.setgroups([])
             os.setresgid(65534, 65534, 65534)
