@@ -6,6 +6,7 @@
      +-- NotRunningError            3   no broker runs on this state directory
      +-- AlreadyRunningError        1   one does, and this would be the second
      +-- StartError                 1   a listener, the state directory or a child could not be had
+     +-- JournalDamaged             1   the router's journal holds what cannot have been written so
      +-- ControlError               1   the supervisor refused a request, or did not answer
      +-- ProtocolError              1
           +-- RemoteProtocolError   1   the peer's bytes break the rules: end that peer
@@ -15,6 +16,8 @@ Expected refusals of the chat (a name in use, an unknown command) are results, n
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 
 class BrokerError(Exception):
@@ -45,6 +48,27 @@ class AlreadyRunningError(BrokerError):
 
 class StartError(BrokerError):
     """The broker could not start: a listener, a directory or a child could not be had."""
+
+
+DISCARD_JOURNAL: Final = "`broker start --discard-journal` removes it and starts without what it holds"
+"""The way out of a damaged journal."""
+
+
+class JournalDamaged(BrokerError):
+    """The router's journal cannot be replayed: a record amid others, or a file amid others, is not what was written.
+
+    `file` is where, `offset_bytes` the first bad byte of it and `record` the number of the bad record in it, counted
+    from 1; each None where there is no such thing.
+    """
+
+    def __init__(self, file: str, what: str, offset_bytes: int | None = None, record: int | None = None) -> None:
+        places = [] if record is None else [f"record {record}"]
+        places += [] if offset_bytes is None else [f"byte {offset_bytes}"]
+        where = f" ({', '.join(places)})" if places else ""
+        super().__init__(f"the journal is damaged: {file}{where}: {what}\n{DISCARD_JOURNAL}")
+        self.file = file
+        self.offset_bytes = offset_bytes
+        self.record = record
 
 
 class ControlError(BrokerError):
