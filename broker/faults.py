@@ -1,0 +1,120 @@
+"""Fault points: named places in the code where a test has a process die, stop or exit, exactly there.
+
+Owned by no process: whoever passes a point that is armed does what is asked, to itself. Two variables of the
+environment arm them, read once, when this module is imported:
+
+    BROKER_FAULTS        POINT[:COUNT[xTIMES]][:ACTION], separated by commas
+    BROKER_FAULTS_STATE  an empty directory for this run of the broker
+
+COUNT (1) counts how often one process has passed the point: it acts when it passes it for the COUNT-th time. TIMES (1)
+counts the whole run: so many processes do so, one after another, and the next replacement is left alone. ACTION is KILL
+(SIGKILL, the default), STOP (SIGSTOP) or EXIT (exit status 70). `journal.recovered:1x10` kills ten routers in a row,
+each when it has recovered. Every act leaves a file `POINT.N` with the PID in the directory: that is how the next
+process knows, whatever killed the last one, and how a test can see that what it has arranged came to pass.
+
+Where a point lies on a hot path, its call is `if faults.ENABLED: faults.point("…")`: a load and a jump, 15 ns where the
+next system call takes a thousand. Decorators or patched classes would cost nothing at all, but could only stand before
+and after a whole function; the moments that matter lie within one, between two calls.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from broker.errors import UsageError
+
+POINTS: Final = {
+    "journal.recovering": "the router has read its journal, and changed no file of it yet",
+    "journal.recovered": "the router can append to its journal again, and has applied nothing of it yet",
+    "journal.half-appended": "half of a record is in the file",
+    "journal.rotated": "the next generation's journal is begun, its snapshot's process not forked",
+    "journal.snapshotting": "the snapshot's process is forked; in the router",
+    "journal.snapshot-half-written": "a part of the snapshot is in its file; in the snapshot's process",
+    "journal.snapshot-written": "the snapshot is in its file, under its temporary name; in the snapshot's process",
+    "journal.snapshot-reaped": "the snapshot's process has ended well, its file has not been renamed",
+    "journal.snapshot-renamed": "the snapshot has its name, and what it replaces is still there",
+    "journal.giving-up": "a chain is being given up: it has been made void, its files are still there",
+}
+"""Every point, and the moment that it is."""
+
+EXIT_STATUS: Final = 70
+ACTIONS: Final = ("KILL", "STOP", "EXIT")
+
+_FAULT: Final = re.compile(r"(?P<point>[a-z.-]+)(:(?P<count>\d+)(x(?P<times>\d+))?)?(:(?P<action>[A-Z]+))?")
+
+ENABLED = False
+"""Whether any point is armed."""
+
+
+@dataclass
+class _Fault:
+    count: int
+    times: int
+    action: str
+    passed: int = 0
+
+
+_armed: dict[str, _Fault] = {}
+_state = Path()
+
+
+def arm(specification: str, state: str | None) -> None:
+    """Arm points in this process and those that it forks; the arguments are the values of the two variables.
+
+    UsageError if they cannot be understood, name an unknown point, or there is no such directory.
+    """
+    global ENABLED, _armed, _state
+    armed = dict(_parse(part.strip()) for part in specification.split(","))
+    if not state or not os.path.isdir(state):
+        raise UsageError("BROKER_FAULTS needs BROKER_FAULTS_STATE: an empty directory for this run of the broker")
+    ENABLED, _armed, _state = True, armed, Path(state)
+
+
+def point(name: str) -> None:
+    """This process is at the point: it ends or stops here, if that is what was asked for."""
+    fault = _armed.get(name)
+    if fault is None:
+        return
+    fault.passed += 1
+    if fault.passed != fault.count or not _claim(name, fault.times):
+        return
+    if fault.action == "EXIT":
+        os._exit(EXIT_STATUS)
+    os.kill(os.getpid(), signal.SIGSTOP if fault.action == "STOP" else signal.SIGKILL)
+
+
+def _parse(part: str) -> tuple[str, _Fault]:
+    match = _FAULT.fullmatch(part)
+    if not match:
+        raise UsageError(f"BROKER_FAULTS: {part!r} is not POINT[:COUNT[xTIMES]][:ACTION]")
+    name, action = match["point"], match["action"] or "KILL"
+    if name not in POINTS:
+        raise UsageError(f"BROKER_FAULTS: there is no point {name!r}; there are {', '.join(POINTS)}")
+    if action not in ACTIONS:
+        raise UsageError(f"BROKER_FAULTS: there is no action {action!r}; there are {', '.join(ACTIONS)}")
+    count, times = int(match["count"] or 1), int(match["times"] or 1)
+    if not count or not times:
+        raise UsageError(f"BROKER_FAULTS: {part!r} would never happen; counts begin with 1")
+    return name, _Fault(count, times, action)
+
+
+def _claim(name: str, times: int) -> bool:
+    """Whether the act is still to be done in this run; creating a file exclusively is atomic among processes."""
+    for number in range(1, times + 1):
+        try:
+            fd = os.open(_state / f"{name}.{number}", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            continue
+        os.write(fd, b"%d\n" % os.getpid())
+        os.close(fd)
+        return True
+    return False
+
+
+if os.environ.get("BROKER_FAULTS"):
+    arm(os.environ["BROKER_FAULTS"], os.environ.get("BROKER_FAULTS_STATE"))
