@@ -17,7 +17,7 @@ from multiprocessing.context import BaseContext
 from typing import Any, Final
 
 from broker.errors import BrokerError, LocalProtocolError
-from broker.framing import FrameReader, encode
+from broker.framing import FrameReader, decode, encode
 from broker.loop import READ, WRITE, Loop
 
 DEFAULT_OUTBOX_LIMIT_BYTES: Final = 64 * 1024 * 1024
@@ -55,7 +55,7 @@ class Channel:
         self._reader = FrameReader()
         self._outbox: deque[tuple[memoryview, list[int]]] = deque()
         self._descriptors: deque[int] = deque()
-        self._limit = outbox_limit_bytes
+        self.outbox_limit_bytes = outbox_limit_bytes
         self.outbox_bytes = 0
         self.watched_for_write = False  # what the loop was last told; see `watch`
         self._broken = False  # the other end is gone: nothing can be sent any more
@@ -79,11 +79,14 @@ class Channel:
 
         Raises ChannelClosed or ChannelOverflow; the descriptors are closed in every case.
         """
-        frame = encode(message)
+        self.send_frame(encode(message), descriptors)
+
+    def send_frame(self, frame: bytes, descriptors: list[int] | None = None) -> None:
+        """The same for a message that is a frame already."""
         if self._broken:
             _close_all(descriptors or [])
             raise ChannelClosed("the other end of the pipe is gone")
-        if self.outbox_bytes + len(frame) > self._limit:
+        if self.outbox_bytes + len(frame) > self.outbox_limit_bytes:
             _close_all(descriptors or [])
             raise ChannelOverflow(f"the outbox holds {self.outbox_bytes} bytes that the peer does not read")
         self._outbox.append((memoryview(frame), descriptors or []))
@@ -116,12 +119,16 @@ class Channel:
             self._outbox.popleft()
 
     def receive(self) -> list[Any]:
-        """All whole messages that have arrived, without waiting; [] if none has.
+        """All whole messages that have arrived, without waiting; [] if none has. Raises as `receive_bodies` does."""
+        return [decode(body) for body in self.receive_bodies()]
+
+    def receive_bodies(self) -> list[bytes]:
+        """The same, not yet decoded.
 
         Raises ChannelClosed at the end of the stream, once everything before it has been returned. Reads a bounded
         amount a call; with a level-triggered selector the rest comes at the next wake-up.
         """
-        messages: list[Any] = []
+        bodies: list[bytes] = []
         for _ in range(_READS_PER_WAKE_UP):
             try:
                 data = self._read()
@@ -130,14 +137,14 @@ class Channel:
             except OSError:
                 data = b""
             if not data:
-                if messages:
+                if bodies:
                     break  # the end of the stream will still be there next time
                 self._broken = True
                 raise ChannelClosed("the other end of the pipe is gone")
-            messages += self._reader.feed(data)
+            bodies += self._reader.feed(data)
             if len(data) < _READ_BYTES:
                 break
-        return messages
+        return bodies
 
     def take_descriptor(self) -> int:
         """The next descriptor that came with a message, in the order of sending; the caller owns it.

@@ -12,7 +12,7 @@ refusal (a name in use) is an action's result; an exception is a bug of ours.
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from math import ceil
@@ -21,8 +21,11 @@ from typing import Final
 from broker.errors import ConfigError, LocalProtocolError
 from broker.messages import (
     ADD,
+    ADOPT,
+    ARRIVED,
     ATTACHED,
     CLOSE,
+    DETACH,
     ENDED,
     LINES,
     OVERLONG,
@@ -43,7 +46,6 @@ from broker.occasions import (
     Occasion,
     Renamed,
     RoomOccasion,
-    WorkerRetired,
 )
 from broker.phrases import LANGUAGES
 from broker.protocols import PROTOCOLS
@@ -98,7 +100,6 @@ class Chat:
         self.ordered_bytes = 0
         """Bytes in the operations that nobody has taken yet."""
         self._closing = False
-        self._retired: dict[int, None] = {}  # workers whose sessions are to connect again
         default_room = parse_room_name(config.default_room, config.max_name_length)
         assert isinstance(default_room, Name)  # ChatConfig made sure
         self._rooms[default_room.key] = self.default_room = Room(default_room)
@@ -113,16 +114,33 @@ class Chat:
                 raise LocalProtocolError(f"worker {worker} sent an event of unknown kind {event[0]!r}")
             handler(self, now, worker, event)
 
-    def worker_lost(self, now: float, worker: int) -> None:
-        """All sessions of the worker are gone, and so is whatever was still to be told to it."""
-        self._end_all([session for session in self._sessions.values() if session.worker == worker])
-        self._operations.pop(worker, None)
-        self._retired.pop(worker, None)  # its number may come back with another process
+    def expel(self, now: float, number: int) -> None:
+        """End a session, if there is one, whose input could not be handled because of a bug of ours."""
+        session = self._sessions.get(number)
+        if session is not None:
+            self.end(session)
 
-    def retire_worker(self, now: float, worker: int) -> None:
-        """Ask everybody on the worker to connect again, and close their sessions; so with those who still come."""
-        self._retired[worker] = None
-        self._end_all([session for session in self._sessions.values() if session.worker == worker], WorkerRetired())
+    def move_session(self, session: Session, worker: int) -> None:
+        """The session's socket goes to another worker; from here on that one is told what is for it."""
+        room = session.room
+        if room is not None:
+            self._leave_group(session, room)
+        self._operations[session.worker].append((DETACH, session.number, worker))
+        session.worker = worker
+        session.awaited = True
+        self._operations[worker].append((ADOPT, session.number))
+        if room is not None:
+            self._join_group(session, room)
+
+    def sessions_of(self, worker: int) -> list[Session]:
+        """The sessions of one worker, oldest first."""
+        return [session for session in self._sessions.values() if session.worker == worker]
+
+    def memberships(self, worker: int) -> Iterator[tuple[int, int]]:
+        """(group, session) for each membership that a worker has to know."""
+        for session in self.sessions_of(worker):
+            if session.room is not None:
+                yield session.room.groups[session.format].number, session.number
 
     def shutdown(self, now: float) -> None:
         """Say goodbye to everybody and close all sessions; so with those who still come."""
@@ -261,15 +279,16 @@ class Chat:
         protocol = protocols[listener] if 0 <= listener < len(protocols) else protocols[0]
         session = Session(number, worker, WireFormat(protocol, self.config.language))
         self._sessions[number] = session
-        if self._closing or worker in self._retired:  # it was on its way when the others were told
-            self.end(session, self._rendered(session, Closing() if self._closing else WorkerRetired()))
+        if self._closing:  # it was on its way when the others were told
+            self.end(session, self._rendered(session, Closing()))
             return
         self._name_deadlines[number] = now + self.config.name_timeout_seconds
         PROTOCOLS[protocol].opened(self, session)
 
     def _lines(self, now: float, worker: int, event: Event) -> None:
         _, number, offset, data = event
-        session = self._session_of(worker, number)
+        # Of any worker: the one that had it before may still have lines of it under way.
+        session = self._sessions.get(number)
         if session is None:
             return
         if not data.endswith(b"\n"):
@@ -297,7 +316,7 @@ class Chat:
 
     def _overlong(self, now: float, worker: int, event: Event) -> None:
         _, number, offset, length = event
-        session = self._session_of(worker, number)
+        session = self._sessions.get(number)
         if session is None:
             return
         if session.consume(offset, length) < length and not session.skipping:
@@ -306,13 +325,14 @@ class Chat:
 
     def _ended(self, now: float, worker: int, event: Event) -> None:
         _, number, cause = event
-        session = self._session_of(worker, number)
+        session = self._sessions.get(number)
         if session is not None:  # only one who is too slow, rather than away, has a use for last words
             self.end(session, self._rendered(session, FellBehind()) if cause == "slow" else b"")
 
-    def _session_of(self, worker: int, number: int) -> Session | None:
-        session = self._sessions.get(number)
-        return session if session is not None and session.worker == worker else None
+    def _arrived(self, now: float, worker: int, event: Event) -> None:
+        session = self._sessions.get(event[1])
+        if session is not None:
+            session.awaited = False
 
     def _end_all(self, sessions: list[Session], farewell: Occasion | None = None) -> None:
         """End many at once: none of them hears of the others."""
@@ -380,4 +400,5 @@ _EVENT_HANDLERS: Final[dict[int, Callable[[Chat, float, int, Event], None]]] = {
     LINES: Chat._lines,
     OVERLONG: Chat._overlong,
     ENDED: Chat._ended,
+    ARRIVED: Chat._arrived,
 }

@@ -74,12 +74,15 @@ class Child:
         self.spawned = 0.0  # monotonic, as the others
         self.ready_since: float | None = None
         self.last_beat: float | None = None
-        self.counters: dict[str, int] = {}
+        self.counters: dict[str, Any] = {}
         self.look: Look | None = None
         self.verdict: Verdict | None = None
         self.condemned_for: str | None = None
         self.last_words: str | None = None
+        self.hopeless = False  # by its own account its replacement would fare no better
         self.told_to_stop = False
+        self.being_replaced = False  # its end is wanted, and so is its next incarnation
+        self.retiring = False  # a worker that is to stop once its sessions are elsewhere
 
     def happen(self, event: Event) -> None:
         """Follow the table of `broker.child_state`."""
@@ -113,6 +116,7 @@ class Child:
         self.reports, self.stack_fd = reports, stack_fd
         self.started_at, self.spawned = time.time(), time.monotonic()
         self.ready_since = self.last_beat = self.look = self.verdict = self.condemned_for = self.last_words = None
+        self.hopeless = False
         self.counters = {}
 
     def report_fd(self) -> int:

@@ -30,6 +30,7 @@ def handlers(supervisor: Supervisor) -> dict[str, Handler]:
         "events": _events,
         "nice": _nice,
         "scale": _scale,
+        "reload": _reload,
         "kick": _kick,
         "stop": _stop,
     }
@@ -135,6 +136,16 @@ def _scale(supervisor: Supervisor, request: Request) -> None:
     if supervisor.state != "running":
         raise ControlError(f"the broker is {supervisor.state}")
     request.reply({"old": supervisor.scale(workers), "new": workers})
+
+
+def _reload(supervisor: Supervisor, request: Request) -> None:
+    if supervisor.state != "running":
+        raise ControlError(f"the broker is {supervisor.state}")
+
+    def answer(wrong: str | None, needs_restart: list[str]) -> None:
+        request.reply({"needs_restart": needs_restart} if wrong is None else ControlError(wrong))
+
+    supervisor.reload(answer)
 
 
 def _kick(supervisor: Supervisor, request: Request) -> None:

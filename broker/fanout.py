@@ -12,13 +12,13 @@ together from the log of its groups, by sequence number. There are few of those 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from sys import maxsize
 from typing import Generic, TypeVar
 
 from broker.errors import LocalProtocolError
-from broker.messages import ADD, CLOSE, PUBLISH, REMOVE, SEND, Operation
+from broker.messages import ADD, ADOPT, CLOSE, DETACH, PUBLISH, REMOVE, SEND, Operation
 
 Target = TypeVar("Target")
 
@@ -33,16 +33,21 @@ class _Gathered:
 
 @dataclass(slots=True)
 class Merged(Generic[Target]):
-    """One merge: `deliveries` to make in any order (each target occurs once), then sessions to close."""
+    """One merge: `deliveries` to make in any order (each target once), then sessions to close, or to give away."""
 
     deliveries: list[tuple[Iterable[Target], bytes]]
     closes: list[int]
+    detached: list[tuple[int, int]]
 
 
 class Fanout(Generic[Target]):
-    """The members of each group. A target is whatever the caller wants back for a session."""
+    """The members of each group. A target is whatever the caller wants back for a session.
 
-    def __init__(self) -> None:
+    `adopt` gives the target of a session that is to come from elsewhere.
+    """
+
+    def __init__(self, adopt: Callable[[int], Target]) -> None:
+        self._adopt = adopt
         self._targets: dict[int, Target] = {}
         self._members: dict[int, dict[int, Target]] = {}
         self._groups_of: dict[int, tuple[int, ...]] = {}
@@ -55,6 +60,18 @@ class Fanout(Generic[Target]):
         """A session is here; it gets nothing but what operations say."""
         self._targets[session] = target
         self._groups_of[session] = ()
+
+    def has(self, session: int) -> bool:
+        """True from `add_session` or an ADOPT until `remove_session`."""
+        return session in self._targets
+
+    def target(self, session: int) -> Target:
+        """What was given for the session; KeyError if it is not here."""
+        return self._targets[session]
+
+    def targets(self) -> Iterable[Target]:
+        """Of all sessions."""
+        return self._targets.values()
 
     def remove_session(self, session: int) -> None:
         """Forget a session and its memberships; operations on it are ignored from here on."""
@@ -72,6 +89,7 @@ class Fanout(Generic[Target]):
         log: dict[int, list[tuple[int, bytes, int]]] = {}
         gathered: dict[int, _Gathered] = {}
         closes: list[int] = []
+        detached: list[tuple[int, int]] = []
         for sequence, operation in enumerate(operations):
             code = operation[0]
             if code == PUBLISH:
@@ -81,6 +99,10 @@ class Fanout(Generic[Target]):
                     self._gather(gathered, excepted)
                 continue
             session = operation[2] if code in (ADD, REMOVE) else operation[1]
+            if code == ADOPT:
+                if session not in self._targets:
+                    self.add_session(session, self._adopt(session))
+                continue
             if session not in self._targets:
                 continue  # it ended here while the operation was on its way
             stream = self._gather(gathered, session)
@@ -95,10 +117,12 @@ class Fanout(Generic[Target]):
                 self._forget_group(operation[1], session)
             elif code == CLOSE:
                 closes.append(session)
+            elif code == DETACH:
+                detached.append((session, operation[2]))
             else:
                 raise LocalProtocolError(f"there is no operation {code!r}")
         self._gather_members_of_several(gathered, log)
-        return Merged(list(self._deliveries(log, gathered, muted)), closes)
+        return Merged(list(self._deliveries(log, gathered, muted)), closes, detached)
 
     def _deliveries(
         self, log: dict[int, list[tuple[int, bytes, int]]], gathered: dict[int, _Gathered], muted: Container[int]

@@ -14,6 +14,7 @@ from typing import Any, Final
 from broker.errors import LocalProtocolError
 
 _LENGTH: Final = struct.Struct("<I")
+HEADER_BYTES: Final = _LENGTH.size
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -25,18 +26,29 @@ def encode(message: Any) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
+def decode(body: bytes) -> Any:
+    """The message in the body of a frame; LocalProtocolError if it is not one of ours."""
+    try:
+        return marshal.loads(body)
+    except (ValueError, EOFError, TypeError) as error:
+        raise LocalProtocolError(f"a frame of {len(body)} bytes is not one of ours: {error}") from None
+
+
 class FrameReader:
-    """Collects bytes and gives back whole messages, however the bytes were cut."""
+    """Collects bytes and gives back whole frames, however the bytes were cut."""
 
     __slots__ = ("_buffer",)
 
     def __init__(self) -> None:
         self._buffer = b""
 
-    def feed(self, data: bytes) -> list[Any]:
-        """The messages that `data` completes, in order; LocalProtocolError if a frame cannot be one of ours."""
+    def feed(self, data: bytes) -> list[bytes]:
+        """The bodies of the frames that `data` completes, in order, each for `decode`.
+
+        LocalProtocolError if a frame cannot be one of ours.
+        """
         buffer = self._buffer + data if self._buffer else data
-        messages = []
+        bodies = []
         start, available = 0, len(buffer)
         while available - start >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(buffer, start)
@@ -45,10 +57,7 @@ class FrameReader:
             end = start + _LENGTH.size + length
             if end > available:
                 break
-            try:
-                messages.append(marshal.loads(memoryview(buffer)[start + _LENGTH.size : end]))
-            except (ValueError, EOFError, TypeError) as error:
-                raise LocalProtocolError(f"a frame of {length} bytes is not one of ours: {error}") from None
+            bodies.append(buffer[start + _LENGTH.size : end])
             start = end
         self._buffer = buffer[start:] if start else buffer
-        return messages
+        return bodies

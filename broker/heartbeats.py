@@ -30,15 +30,15 @@ class HeartbeatWatch:
         self._loop = loop
         self._events = events
         self._children = children
-        self._settings = settings
+        self.settings = settings
         self._last_check = time.monotonic()
         loop.call_later(settings.heartbeat_seconds, self._check_all)
 
     def _check_all(self) -> None:
         now = time.monotonic()
-        late = now - self._last_check > 3 * self._settings.heartbeat_seconds
+        late = now - self._last_check > 3 * self.settings.heartbeat_seconds
         self._last_check = now
-        self._loop.call_later(self._settings.heartbeat_seconds, self._check_all)
+        self._loop.call_later(self.settings.heartbeat_seconds, self._check_all)
         for child in list(self._children.values()):
             if child.state not in (State.STARTING, State.READY):
                 continue
@@ -48,7 +48,7 @@ class HeartbeatWatch:
 
     def _check(self, child: Child, now: float) -> None:
         overdue = now - (child.last_beat or child.spawned)
-        if overdue < 2 * self._settings.heartbeat_seconds or child.pid is None:
+        if overdue < 2 * self.settings.heartbeat_seconds or child.pid is None:
             return
         look = _look(child.pid, now)
         if look is None:
@@ -56,9 +56,9 @@ class HeartbeatWatch:
         if child.look is None:
             child.look = look
             return
-        if overdue < self._settings.hang_seconds:
+        if overdue < self.settings.hang_seconds:
             return
-        verdict = judge(child.look, look, self._settings.hang_seconds)
+        verdict = judge(child.look, look, self.settings.hang_seconds)
         if verdict.replace:
             self._replace(child, verdict, overdue)
         elif verdict is not child.verdict:

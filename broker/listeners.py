@@ -1,7 +1,9 @@
-"""Listening sockets: made from URLs by the supervisor before its first fork, closed by it at the end.
+"""Listening sockets: made from URLs by the supervisor before its first fork, closed by it at the end, which is also
+where connections are accepted.
 
 Holds plain descriptors, not socket objects: a forked child that drops a Python socket would close it, and with it
-whatever had got the number since. Refuses to know who accepts, and what is spoken on the connections.
+whatever had got the number since. Refuses to know what is
+spoken on the connections.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import socket
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from broker.errors import StartError
+from broker.linux import peer_credentials
 from broker.state_dir import clear_stale_socket
 from broker.urls import ListenerURL
 
@@ -29,6 +32,10 @@ one segment, the window closes (RFC 9293, 3.8.6.2.2), and the rest of a line nev
 
 SOCKET_MODE: Final = 0o660
 """Of a socket file: who may write to it may connect (unix(7)). The state directory's 0700 keeps everybody else out."""
+
+_NOT_THIS_ONE: Final = {errno.ECONNABORTED, errno.EPERM, errno.EPROTO, errno.ENETDOWN, errno.EHOSTDOWN,
+                        errno.ENOPROTOOPT, errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH}  # fmt: skip
+"""Errors of a connection that died while it waited (accept(2), "Error handling"): take the next one."""
 
 
 class Listener:
@@ -63,6 +70,38 @@ def remove_socket_file(listener: Listener) -> None:
     with contextlib.suppress(OSError):  # gone, or out of reach: either way not ours to remove
         if _identity(path) == bound:
             os.unlink(path)
+
+
+class Accepted(NamedTuple):
+    """A connection: `peer` is its printable name, `address` what limits count by, the host or the local user."""
+
+    fd: int
+    peer: str
+    address: str
+    local: bool
+
+
+def accept(listener: Listener) -> Accepted | None:
+    """The next connection that waits, None if there is none; OSError if it cannot be had (accept(2))."""
+    sock = socket.socket(fileno=listener.fd)
+    try:
+        while True:
+            try:
+                connection, peer = sock.accept()
+                break
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                if error.errno not in _NOT_THIS_ONE:
+                    raise
+    finally:
+        sock.detach()
+    if connection.family == socket.AF_UNIX:
+        pid, uid = peer_credentials(connection)
+        return Accepted(connection.detach(), f"uid {uid} pid {pid}", f"uid {uid}", True)
+    host, port = peer[0], peer[1]
+    host = host.removeprefix("::ffff:") if "." in host else host
+    return Accepted(connection.detach(), f"[{host}]:{port}" if ":" in host else f"{host}:{port}", host, False)
 
 
 def open_listener(url: ListenerURL) -> Listener:
@@ -112,8 +151,11 @@ def _listen_tcp(family: socket.AddressFamily, address: tuple[object, ...]) -> tu
             # [::] and 0.0.0.0 can be listened on side by side, and an IPv4 peer has one spelling, not two.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-        # Inherited as well: urgent data is data, and not out of band (tcp(7)).
+        # Inherited as well: urgent data is data, and not out of band (tcp(7)); a peer that has vanished is noticed; and
+        # as batching is the worker's, Nagle's algorithm would only add its delay.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.bind(address)
         sock.listen(BACKLOG)
         port: int = sock.getsockname()[1]

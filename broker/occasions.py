@@ -66,14 +66,10 @@ class FellBehind(NamedTuple):
     """The person did not read what was sent; the session is closed, and what was left unread is lost."""
 
 
-class WorkerRetired(NamedTuple):
-    """The process that serves the connection goes away; another one will serve the next."""
-
-
 class Closing(NamedTuple):
     """The whole chat ends."""
 
 
 RoomOccasion: TypeAlias = Joined | Left | Said | Acted | Renamed
-PersonalOccasion: TypeAlias = Whispered | NameTimedOut | Kicked | FellBehind | WorkerRetired | Closing
+PersonalOccasion: TypeAlias = Whispered | NameTimedOut | Kicked | FellBehind | Closing
 Occasion: TypeAlias = RoomOccasion | PersonalOccasion

@@ -103,9 +103,6 @@ KICKED_BECAUSE: Final = Phrase("你被请出了聊天室：{reason}", "You were 
 FELL_BEHIND: Final = Phrase(
     "你那边太久没有接收消息，连接关闭了。", "You did not read for too long; closing the connection."
 )
-WORKER_RETIRED: Final = Phrase(
-    "服务器正在调整，请重新连接。", "The broker is rearranging itself; please connect again."
-)
 CLOSING: Final = Phrase("聊天室要关门了，再见！", "The chat is closing. Goodbye!")
 
 # The commands: how each is written, and what it does.

@@ -40,7 +40,7 @@ class Session:
     """One session. `number` is unique in the whole broker; `worker` is the index of the worker that has its socket.
 
     `consumed` counts the bytes of its input that have been applied. `skipping` is set between the refusal of a line
-    that is too long and the end of that line.
+    that is too long and the end of that line. `awaited` is true from a move to another worker until it is there.
     """
 
     number: int
@@ -52,6 +52,7 @@ class Session:
     room: Room | None = None
     consumed: int = 0
     skipping: bool = False
+    awaited: bool = False
 
     def step(self, step: Step) -> None:
         """Go to the next phase; LocalProtocolError if there is none from here."""

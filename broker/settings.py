@@ -54,6 +54,7 @@ class Settings:
     nice: Mapping[Role, int]
     lang: str
     log_level: str
+    durability: str
     max_connections: int
     max_connections_per_address: int
     name_timeout_seconds: float
@@ -127,6 +128,10 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         _GENERAL, "log_level", Choice(("debug", "info", "warning", "error")), "info", "LEVEL",
         "the least important messages that are logged: debug, info, warning or error",
+    ),
+    Setting(
+        _GENERAL, "durability", Choice(("process", "power", "none")), "process", "|".join(("process", "power", "none")),
+        "what the chat survives: the end of any child, a power failure too, or nothing",
     ),
     Setting(
         _LIMITS, "max_connections", Whole(1, 1_000_000), 16384, "N",
@@ -222,7 +227,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def from_arguments(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Resolved:
     """Resolve what a parser with `add_arguments` has parsed; ConfigError as `resolve`."""
-    command_line = {setting.name: getattr(arguments, setting.name) for setting in SETTINGS}
+    command_line = {setting.name: getattr(arguments, setting.name, None) for setting in SETTINGS}
     return resolve(command_line, environ, config_file(arguments, environ))
 
 

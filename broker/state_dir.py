@@ -22,6 +22,7 @@ PIDFILE = "broker.pid"
 CONTROL_SOCKET = "control.sock"
 CHAT_SOCKET = "chat.sock"
 EVENT_FILE = "events.jsonl"
+JOURNAL_DIR = "journal"
 LOG_FILE = "broker.log"
 
 _TRIES = 10

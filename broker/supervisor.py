@@ -26,39 +26,34 @@ from typing import Any, Final
 from broker.channel import ChannelClosed, ChannelOverflow, pipe_pair, watch
 from broker.child import CONTEXT, Child, ChildSpec, Death, Reports
 from broker.child_state import Event, State
-from broker.custody import Custody, Held
-from broker.errors import LocalProtocolError
+from broker.custodian import Custodian
+from broker.errors import ControlError, LocalProtocolError
 from broker.event_log import EventLog
 from broker.heartbeats import HeartbeatWatch
 from broker.listeners import Listener
 from broker.loop import READ, WRITE, Handler, Loop
 from broker.messages import (
-    ACCEPTED,
-    ATTACH,
-    CENSUS,
     CHILD_ROLES,
-    CLOSED,
     GIVEN_UP,
     KICK,
     KICKED,
     LINK,
-    MOVED,
-    RELEASED,
+    MOVE,
     REPORT_BEAT,
     REPORT_LAST_WORDS,
     REPORT_LOG,
     REPORT_READY,
-    RETIRE,
+    REPORT_RECOVERED,
     SHUTDOWN,
     STOP,
-    WORKERS,
     Role,
 )
+from broker.reload import FIXED, Load, NewCode, Reload
 from broker.restart import RestartPolicy, add_restart
 from broker.settings import Settings
 
-_PROMPT_BYTES: Final = 16 * 1024
-"""A worker whose control pipe has more than this waiting gets no new sessions while another one can take them."""
+_MOVE_AGAIN_SECONDS: Final = 0.5
+"""Sessions that could not be moved yet, from a worker that is to stop, are asked for again that often."""
 
 _log = logging.getLogger("broker")
 
@@ -76,12 +71,14 @@ class Supervisor:
         entries: Entries,
         birth: Callable[..., Any],
         on_running: Callable[[], None],
+        load: Load,
     ) -> None:
         self.settings = settings
         self.listeners = listeners
         self.events = events
         self.loop = Loop()
-        self.custody = Custody()
+        self.custodian = Custodian(self, listeners, settings.max_connections, events, self._on_released)
+        self.custody = self.custodian.custody
         self.children: dict[str, Child] = {}
         self.started_at = time.time()
         self.state = "starting"
@@ -90,13 +87,18 @@ class Supervisor:
         self._entries = entries
         self._birth = birth
         self._on_running = on_running
+        self._load = load
+        self._reload: Reload | None = None
         self._policy = RestartPolicy(settings.restart_intensity, settings.restart_period_seconds)
         self._nice = os.getpriority(os.PRIO_PROCESS, 0)
-        self._past_counters = {"messages_in": 0, "messages_out": 0}
         self._kicks: dict[int, Callable[[str | None], None]] = {}
         self._last_kick = 0
         self._goodbye_said = False
-        self._unassigned: list[tuple[Held, int]] = []  # accepted while there was no worker, and the worker chosen
+        self._uneven = False  # there are new workers, who have no sessions yet
+        self._messages = {"messages_in": 0, "messages_out": 0}
+        self._messages_of_router = dict(self._messages)
+        self._run = os.urandom(16)
+        self._clock_offset = time.time() - time.monotonic()
         self._wake_up_pair = socket.socketpair()
 
     # The life of the broker.
@@ -113,7 +115,7 @@ class Supervisor:
             self._add_child("worker", index)
         self._add_child("acceptor", 0)
         self._start_next_role()
-        HeartbeatWatch(self.loop, self.events, self.children, self.settings)
+        self._watch = HeartbeatWatch(self.loop, self.events, self.children, self.settings)
         try:
             self.loop.run()
         except Exception as error:
@@ -129,26 +131,27 @@ class Supervisor:
             return
         self.state = "stopping"
         self.events.record("info", "stopping", f"the broker stops: {why}", "supervisor", os.getpid())
-        for child in self._of_role("acceptor"):
+        for child in self.of_role("acceptor"):
             self._tell_to_stop(child)
         self._close_listeners()
-        self._take_those_who_wait()
+        self.custodian.closing = True
+        self.custodian.turn_away_undecided()
         timeout = self.settings.stop_timeout_seconds if timeout_seconds is None else timeout_seconds
         self.loop.call_later(timeout, self._stop_by_force)
         self._go_on_stopping()
 
     def _go_on_stopping(self) -> None:
         """Take the next step of the stop for which everything before it is done."""
-        if any(child.alive for child in self._of_role("acceptor")):
+        if any(child.alive for child in self.of_role("acceptor")):
             return
         if not self._goodbye_said:
             self._goodbye_said = True
-            for child in self._of_role("router"):
-                self._tell(child, (SHUTDOWN,))
-        if len(self.custody) and any(child.alive for child in self._of_role("worker")):
+            for child in self.of_role("router"):
+                self.tell(child, (SHUTDOWN,))
+        if len(self.custody) and any(child.alive for child in self.of_role("worker")):
             return
         for role in ("worker", "router"):
-            children = list(self._of_role(role))
+            children = list(self.of_role(role))
             for child in children:
                 self._tell_to_stop(child)
             if any(child.alive for child in children):
@@ -183,7 +186,8 @@ class Supervisor:
 
     # Children begin.
 
-    def _of_role(self, role: str) -> Iterator[Child]:
+    def of_role(self, role: str) -> Iterator[Child]:
+        """The children of a role."""
         return (child for child in list(self.children.values()) if child.spec.role == role)
 
     def _add_child(self, role: Role, index: int) -> Child:
@@ -196,7 +200,7 @@ class Supervisor:
     def _start_next_role(self) -> None:
         """Start the first role that has not all its children; once every role has, the broker is running."""
         for role in CHILD_ROLES:
-            children = list(self._of_role(role))
+            children = list(self.of_role(role))
             for child in children:
                 if child.state is State.WAITING and child.incarnation == 0:
                     self._spawn(child)
@@ -223,11 +227,10 @@ class Supervisor:
         self.loop.register(child.channel.fileno(), READ, self._guarded(child, partial(self._on_message, child)))
         self.events.record("info", "started", f"{child.name} started, PID {child.pid}", child.name, child.pid)
         if child.spec.role == "acceptor":
-            self._tell(child, (CENSUS, *self.custody.census()))
-            self._tell(child, (WORKERS, self._available_workers()))
+            self.custodian.brief_acceptor(child)
         self._link(child)
         if child.spec.role == "worker":
-            self._take_those_who_wait()
+            self.custodian.workers_changed()
 
     def _guarded(self, child: Child, handler: Handler) -> Handler:
         """What a child says can at worst cost its own life."""
@@ -247,17 +250,19 @@ class Supervisor:
             self._birth(
                 name=child.name, index=child.spec.index, nice=child.nice, settings=settings,
                 listeners=tuple(self.listeners), supervisor_pid=os.getpid(), control_fd=control_fd,
-                stack_fd=stack_fd, reports=reports,
+                stack_fd=stack_fd, run=self._run, clock_offset=self._clock_offset, ledger=self.custodian.ledger,
+                held=tuple(self.custody.held_of(child.spec.index)) if child.spec.role == "worker" else (),
+                reports=reports,
             ),
         )  # fmt: skip
 
     def _link(self, child: Child) -> None:
         """Join a new router with every worker, or a new worker with the router, by fresh Pipes."""
         if child.spec.role == "router":
-            for worker in self._of_role("worker"):
+            for worker in self.of_role("worker"):
                 self._join(child, worker)
         elif child.spec.role == "worker":
-            for router in self._of_role("router"):
+            for router in self.of_role("router"):
                 self._join(router, child)
 
     def _join(self, router: Child, worker: Child) -> None:
@@ -269,12 +274,12 @@ class Supervisor:
             self._condemn(worker, f"there is no pipe to join it to the router: {error.strerror}")
             return
         link = (LINK, worker.spec.index, worker.incarnation)
-        self._tell(router, link, [router_end])
-        self._tell(worker, link, [worker_end])
+        self.tell(router, link, [router_end])
+        self.tell(worker, link, [worker_end])
 
     # Children speak.
 
-    def _tell(self, child: Child, message: tuple[Any, ...], descriptors: list[int] | None = None) -> None:
+    def tell(self, child: Child, message: tuple[Any, ...], descriptors: list[int] | None = None) -> None:
         """Send to a child. If its Pipe is gone its death will follow; if it does not read, it is helped to die."""
         if child.channel is None:
             for fd in descriptors or ():
@@ -305,12 +310,8 @@ class Supervisor:
 
     def _apply(self, child: Child, message: tuple[Any, ...]) -> None:
         code = message[0]
-        if code == ACCEPTED:
-            assert child.channel is not None
-            _, worker, listener, peer, address = message
-            self._take(Held(child.channel.take_descriptor(), listener, peer, address), worker)
-        elif code == CLOSED:
-            self._released(self.custody.release(message[1]))
+        if self.custodian.handles(code):
+            self.custodian.apply(child, message)
         elif code == GIVEN_UP:
             worker = self.children.get(f"worker-{message[1]}")
             if worker is not None and worker.incarnation == message[2] and worker.alive:
@@ -322,54 +323,12 @@ class Supervisor:
         else:
             raise LocalProtocolError(f"{child.name} sent a message {code!r} that there is not")
 
-    def _take(self, held: Held, worker: int) -> None:
-        """Take a new connection into custody and give it to its worker, or to another if that one cannot have it."""
-        if self.state == "stopping":
-            self.custody.release([self.custody.take(held, worker)], shut_down=True)
-            self._tell_acceptors((RELEASED, [(worker, held.address)]))
-            return
-        available = self._available_workers()
-        prompt = [index for index in available if self._reads_promptly(self.children[f"worker-{index}"])] or available
-        if not prompt:
-            self._unassigned.append((held, worker))  # until a worker is back; the acceptor knows not to send more
-            return
-        if worker not in prompt:
-            chosen = min(prompt, key=self.custody.count_of)
-            self._tell_acceptors((MOVED, worker, chosen))
-            worker = chosen
-        session = self.custody.take(held, worker)
-        try:
-            duplicate = os.dup(held.fd)
-        except OSError as error:
-            self.events.record("warning", "closed", f"{held.peer} is turned away: {error.strerror}")
-            self._released(self.custody.release([session], shut_down=True))
-            return
-        attach = (ATTACH, session, held.listener, held.peer, held.address)
-        self._tell(self.children[f"worker-{worker}"], attach, [duplicate])
-
-    def _take_those_who_wait(self) -> None:
-        waiting, self._unassigned = self._unassigned, []
-        for held, worker in waiting:
-            self._take(held, worker)
-
-    def _available_workers(self) -> list[int]:
-        return [child.spec.index for child in self._of_role("worker") if child.state in (State.STARTING, State.READY)]
-
-    def _reads_promptly(self, worker: Child) -> bool:
-        """Not stopped for so long that what it is told piles up here, descriptors and all."""
-        return worker.channel is not None and worker.channel.outbox_bytes < _PROMPT_BYTES
-
-    def _tell_acceptors(self, message: tuple[Any, ...]) -> None:
-        for child in self._of_role("acceptor"):
-            self._tell(child, message)
-
-    def _released(self, released: list[tuple[int, str]]) -> None:
-        if released:
-            self._tell_acceptors((RELEASED, released))
-        for worker in {worker for worker, _ in released}:
+    def _on_released(self, workers: set[int]) -> None:
+        """These workers have fewer sessions than before."""
+        for worker in workers:
             child = self.children.get(f"worker-{worker}")
-            if child is not None and child.told_to_stop:
-                self._stop_when_empty(child)
+            if child is not None and child.retiring and not self.custody.count_of(worker):
+                self._retire(child)
         if self.state == "stopping":
             self._go_on_stopping()
 
@@ -385,14 +344,38 @@ class Supervisor:
         kind = report["kind"]
         if kind == REPORT_BEAT:
             child.last_beat = time.monotonic()
+            if child.spec.role == "router":
+                self._count_messages(report["counters"])
             child.counters = report["counters"]
             child.look = child.verdict = None
         elif kind == REPORT_READY:
             self._on_ready(child)
         elif kind == REPORT_LOG:
             self.events.record(report["level"], "log", report["text"], child.name, child.pid)
+        elif kind == REPORT_RECOVERED:
+            self._record_recovery(child, report)
         elif kind == REPORT_LAST_WORDS:
             child.last_words = report["text"]
+            child.hopeless = report.get("hopeless", False)
+
+    def _record_recovery(self, child: Child, report: dict[str, Any]) -> None:
+        """A child has found everything as its predecessor left it."""
+        more = {key: value for key, value in report.items() if key != "kind"}
+        milliseconds = more["seconds"] * 1000
+        if child.spec.role == "router":
+            what = f"{more['sessions']} sessions from its journal, {more['records']} records replayed"
+        else:
+            what = f"{more['sessions']} sessions, {more['batches']} batches replayed, {more['bytes']} bytes sent again"
+        text = f"{child.name} has taken over {what}, in {milliseconds:.0f} ms"
+        self.events.record("info", "recovered", text, child.name, child.pid, **more)
+
+    def _count_messages(self, now: dict[str, Any]) -> None:
+        """A router that has taken over goes on counting where the other one stopped; a new one begins at 0."""
+        for key in self._messages:
+            if now[key] < self._messages_of_router[key]:
+                self._messages_of_router[key] = 0
+            self._messages[key] += now[key] - self._messages_of_router[key]
+            self._messages_of_router[key] = now[key]
 
     def _on_ready(self, child: Child) -> None:
         child.happen(Event.READY)
@@ -400,9 +383,14 @@ class Supervisor:
         took = child.ready_since - child.spawned
         self.events.record("info", "ready", f"{child.name} is ready after {took:.3f} s", child.name, child.pid)
         if child.spec.role == "worker":
-            self._tell_acceptors((WORKERS, self._available_workers()))
+            self.custodian.workers_changed()
+            if self._uneven and all(worker.state is State.READY for worker in self.of_role("worker")):
+                self._uneven = False
+                self._level()
         if self.state == "starting":
             self._start_next_role()
+        if self._reload is not None and self._reload.current == child.name:
+            self._reload.replaced()
 
     # Children end.
 
@@ -421,32 +409,33 @@ class Supervisor:
             with contextlib.suppress(KeyError):
                 self.loop.unregister(fd)
         useful_seconds = 0.0 if child.ready_since is None else time.monotonic() - child.ready_since
-        for key in self._past_counters:
-            if child.spec.role == "worker":
-                self._past_counters[key] += child.counters.get(key, 0)
         child.counters = {}
         death = child.bury()
         self._record_death(child, pid, death)
         if child.spec.role == "worker":
-            self._tell_acceptors((WORKERS, self._available_workers()))
-            self._released(self.custody.release(self.custody.sessions_of(child.spec.index), shut_down=True))
+            self.custodian.workers_changed()
         elif child.spec.role == "router":
             for answer in list(self._kicks.values()):
                 answer(None)
             self._kicks.clear()
+        if self.state == "stopping" and child.spec.role == "worker":
+            self.custodian.release_all_of(child.spec.index)  # nobody will come to take them over
         if child.state is State.GONE:
             del self.children[name]
             self._reconcile_workers()
         elif self.state == "stopping":
             child.happen(Event.TOLD_TO_STOP)
             del self.children[name]
+        elif child.being_replaced:
+            child.being_replaced = False
+            self._spawn_again(child)
         else:
             self._restart_or_give_up(child, useful_seconds)
         if self.state == "stopping":
             self._go_on_stopping()
 
     def _record_death(self, child: Child, pid: int | None, death: Death) -> None:
-        planned = child.told_to_stop
+        planned = child.told_to_stop or child.being_replaced
         reason = f" ({child.condemned_for})" if child.condemned_for else ""
         more: dict[str, Any] = dataclasses.asdict(death)
         if child.last_words:
@@ -461,6 +450,11 @@ class Supervisor:
         )  # fmt: skip
 
     def _restart_or_give_up(self, child: Child, useful_seconds: float) -> None:
+        if child.hopeless:
+            self.failure = f"{child.name} cannot go on: {child.last_words}"
+            self.events.record("error", "gave-up", f"giving up: {self.failure}", child.name)
+            self.stop(self.failure)
+            return
         decision = add_restart(self._policy, child.history, time.monotonic(), useful_seconds)
         child.history = decision.history
         if decision.delay_seconds is None:
@@ -493,7 +487,7 @@ class Supervisor:
         if child.state is State.GONE:
             self.children.pop(child.name, None)
         else:
-            self._tell(child, (STOP,))
+            self.tell(child, (STOP,))
 
     def _condemn(self, child: Child, reason: str) -> None:
         if child.condemned_for is None:
@@ -512,47 +506,121 @@ class Supervisor:
         return before
 
     def _reconcile_workers(self) -> None:
+        """Have the workers that are wanted, and those that still have sessions; the others go."""
         if self.state == "stopping":
             return
-        for index in range(self.workers_wanted):
-            if f"worker-{index}" not in self.children:
-                self._spawn(self._add_child("worker", index))
-        for child in self._of_role("worker"):
+        for index in {*range(self.workers_wanted), *self.custody.workers()}:
+            child = self.children.get(f"worker-{index}")
+            if child is None:
+                child = self._add_child("worker", index)
+                child.retiring = index >= self.workers_wanted
+                self._uneven = True
+                self._spawn(child)
+            elif index < self.workers_wanted:
+                child.retiring = False
+        for child in self.of_role("worker"):
             if child.spec.index >= self.workers_wanted and not child.told_to_stop:
+                child.retiring = True
                 self._retire(child)
+        self.custodian.workers_changed()
 
     def _retire(self, child: Child) -> None:
-        """No new sessions; the router tells those who are there and closes them; then the worker stops."""
-        child.told_to_stop = True
-        child.happen(Event.TOLD_TO_STOP)
-        if child.state is State.GONE:
-            self.children.pop(child.name, None)
+        """It gets no new sessions, and its own go to the others; then it stops."""
+        if not child.retiring or child.told_to_stop or self.children.get(child.name) is not child:
             return
-        self._tell_acceptors((WORKERS, self._available_workers()))
-        for router in self._of_role("router"):
-            self._tell(router, (RETIRE, child.spec.index))
-        incarnation = child.incarnation
-        self.loop.call_later(
-            self.settings.stop_timeout_seconds,
-            lambda: child.kill(signal.SIGKILL) if child.incarnation == incarnation and child.alive else None,
-        )
-        self._stop_when_empty(child)
+        if not self.custody.count_of(child.spec.index):
+            self._tell_to_stop(child)
+            return
+        self._move(child.spec.index, self.custody.count_of(child.spec.index), self.custodian.available_workers())
+        self.loop.call_later(_MOVE_AGAIN_SECONDS, partial(self._retire, child))
 
-    def _stop_when_empty(self, child: Child) -> None:
-        if child.alive and not self.custody.count_of(child.spec.index):
-            self._tell(child, (STOP,))
+    def _level(self) -> None:
+        """Give new workers their share of the sessions."""
+        workers = self.custodian.available_workers()
+        counts = {worker: self.custody.count_of(worker) for worker in workers}
+        share = sum(counts.values()) // len(workers)
+        for source in workers:
+            for target in workers:
+                part = min(counts[source] - share, share - counts[target])
+                if part > 0:
+                    counts[source] -= part
+                    counts[target] += part
+                    self._move(source, part, [target])
+
+    def _move(self, source: int, sessions: int, targets: list[int]) -> None:
+        """Have the router move sessions from one worker to others, who get equal parts."""
+        if not targets:
+            return
+        each, more = divmod(sessions, len(targets))
+        parts = {target: each + (place < more) for place, target in enumerate(targets)}
+        for router in self.of_role("router"):
+            self.tell(router, (MOVE, source, {target: part for target, part in parts.items() if part}))
+
+    # New code, new settings.
+
+    def reload(self, answer: Callable[[str | None, list[str]], None]) -> None:
+        """Replace every child by one with the code and the settings of today; `answer` gets why not, or None and the
+        settings that need a restart. ControlError if that cannot be now.
+        """
+        if self._reload is not None:
+            raise ControlError("a reload is under way already")
+        fixed: list[str] = []
+
+        def adopt(new: NewCode) -> list[str]:
+            fixed.extend(name for name in FIXED if getattr(self.settings, name) != getattr(new.settings, name))
+            self._adopt(new)
+            return [child.name for role in ("worker", "router", "acceptor") for child in self.of_role(role)]
+
+        def done(wrong: str | None) -> None:
+            self._reload = None
+            if wrong is None:
+                self.events.record("info", "reloaded", "every process has been replaced", "supervisor", os.getpid())
+            else:
+                text = f"nothing was reloaded: {wrong}"
+                self.events.record("error", "reload-refused", text, "supervisor", os.getpid())
+            answer(wrong, fixed)
+
+        self.events.record("info", "reloading", "code and settings are read anew", "supervisor", os.getpid())
+        self._reload = Reload(self.loop, self._load, adopt, self._replace, done)
+
+    def _adopt(self, new: NewCode) -> None:
+        workers_before = self.settings.workers
+        self.settings = dataclasses.replace(new.settings, **{name: getattr(self.settings, name) for name in FIXED})
+        self._entries, self._birth = new.entries, new.birth
+        self._policy = RestartPolicy(self.settings.restart_intensity, self.settings.restart_period_seconds)
+        self._watch.settings = self.settings
+        for child in self.children.values():
+            child.spec = dataclasses.replace(child.spec, entry=new.entries[child.spec.role])
+        if self.settings.workers != workers_before:
+            self.scale(self.settings.workers)
+
+    def _replace(self, name: str) -> bool:
+        """Replace one child, politely; False if there is nothing to replace any more."""
+        child = self.children.get(name)
+        if child is None or child.state is not State.READY or child.retiring:
+            return False
+        child.being_replaced = True
+        self.tell(child, (STOP,))
+        incarnation = child.incarnation
+
+        def insist() -> None:
+            if child.incarnation == incarnation and child.alive:
+                child.kill(signal.SIGKILL)
+
+        self.loop.call_later(self.settings.stop_timeout_seconds, insist)
+        return True
 
     # What others may ask.
 
     def kick(self, name: str, reason: str, answer: Callable[[str | None], None]) -> None:
         """Have the router end somebody's session; `answer` gets the name as its owner spells it, or None."""
-        if not any(router.alive for router in self._of_role("router")):
+        if not any(router.alive for router in self.of_role("router")):
             answer(None)
             return
         self._last_kick += 1
         self._kicks[self._last_kick] = answer
-        for router in self._of_role("router"):
-            self._tell(router, (KICK, self._last_kick, name, reason))
+        for router in self.of_role("router"):
+            self.tell(router, (KICK, self._last_kick, name, reason))
 
     def remember_nice(self, name: str, old: int, new: int, by: str) -> None:
         """A child was reniced: its further incarnations get the new value."""
@@ -565,12 +633,12 @@ class Supervisor:
         )  # fmt: skip
 
     def messages(self, key: str) -> int:
-        """Lines in or out over all workers, those of earlier incarnations included."""
-        return self._past_counters[key] + sum(child.counters.get(key, 0) for child in self._of_role("worker"))
+        """Lines applied or deliveries ordered since the start, as of the router's last beat."""
+        return self._messages[key]
 
     def rooms(self) -> int:
         """Rooms, as of the router's last beat."""
-        return sum(child.counters.get("rooms", 0) for child in self._of_role("router"))
+        return sum(child.counters.get("rooms", 0) for child in self.of_role("router"))
 
     # Signals.
 

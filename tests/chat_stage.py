@@ -9,7 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from broker.chat import Chat, ChatConfig
-from broker.messages import ADD, ATTACHED, CLOSE, ENDED, LINES, OVERLONG, PUBLISH, REMOVE, SEND, Event, Operation
+from broker.messages import (
+    ADD,
+    ADOPT,
+    ARRIVED,
+    ATTACHED,
+    CLOSE,
+    DETACH,
+    ENDED,
+    LINES,
+    OVERLONG,
+    PUBLISH,
+    REMOVE,
+    SEND,
+    Event,
+    Operation,
+)
 
 
 @dataclass(eq=False)
@@ -77,12 +92,13 @@ class Stage:
         self.chat.apply(self.now, worker, list(events))
         self.pump()
 
-    def lose(self, worker: int) -> None:
-        self.chat.worker_lost(self.now, worker)
-        self.groups.pop(worker, None)
-        for person in self.people.values():
-            person.closed |= person.worker == worker
+    def move(self, person: Person, worker: int) -> None:
+        """The person's socket goes to another worker."""
+        source, person.worker = person.worker, worker
+        session = next(session for session in self.chat.sessions_of(source) if session.number == person.number)
+        self.chat.move_session(session, worker)
         self.pump()
+        self.apply(worker, (ARRIVED, person.number))
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
@@ -106,9 +122,16 @@ class Stage:
                 if number != excepted:
                     self.people[number].received += data
             return
-        number = operation[1] if code in (SEND, CLOSE) else operation[2]
+        number = operation[2] if code in (ADD, REMOVE) else operation[1]
         person = self.people[number]
-        assert person.worker == worker
+        if code == DETACH:
+            assert person.worker == operation[2] != worker
+            assert not any(number in members for members in groups.values()), "given away while in a group"
+            return
+        if code == REMOVE and person.worker != worker:
+            pass  # it is about to be given away
+        else:
+            assert person.worker == worker
         assert not person.closed, "told something after the end"
         if code == SEND:
             person.received += operation[2]
@@ -120,6 +143,8 @@ class Stage:
             groups[operation[1]].remove(number)
             if not groups[operation[1]]:
                 del groups[operation[1]]
+        elif code == ADOPT:
+            pass
         elif code == CLOSE:
             assert not any(number in members for members in groups.values()), "closed while in a group"
             person.closed = True

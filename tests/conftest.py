@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.running import Broker, running_broker
+
+# An example may take as long as a loaded machine makes it take: time is measured by benchmarks, not by tests.
+hypothesis.settings.register_profile("broker", deadline=None)
+hypothesis.settings.load_profile("broker")
 
 
 @pytest.fixture

@@ -10,7 +10,20 @@ from hypothesis import strategies as st
 
 from broker.chat import Chat, ChatConfig
 from broker.errors import ConfigError, LocalProtocolError
-from broker.messages import ADD, ATTACHED, CLOSE, ENDED, LINES, OVERLONG, PUBLISH, REMOVE, SEND, Event, Operation
+from broker.messages import (
+    ADD,
+    ARRIVED,
+    ATTACHED,
+    CLOSE,
+    ENDED,
+    LINES,
+    OVERLONG,
+    PUBLISH,
+    REMOVE,
+    SEND,
+    Event,
+    Operation,
+)
 from broker.sessions import Session, Step, WireFormat
 from tests.chat_stage import Person, Stage
 
@@ -77,9 +90,6 @@ def test_a_worker_that_breaks_the_rules(stage: Stage, event: Event) -> None:
 def test_events_of_nobody_are_ignored(stage: Stage, event: Event) -> None:
     stage.chat.apply(0.0, 0, [event])
     assert stage.chat.take_operations() == {}
-    stage.connect(worker=1)
-    stage.chat.apply(0.0, 0, [(event[0], 1, *event[2:])])  # somebody's, but of another worker
-    assert stage.chat.take_operations() == {}
 
 
 def test_nothing_is_heard_after_the_end(stage: Stage) -> None:
@@ -126,37 +136,44 @@ def test_an_unknown_listener_speaks_the_first_protocol(stage: Stage) -> None:
 # Inputs that are not lines.
 
 
-def test_a_lost_worker(stage: Stage) -> None:
-    ann, bob, eve = stage.join("ann"), stage.join("bob"), stage.join("eve", 1)
-    stage.chat.apply(0.0, 0, [(LINES, bob.number, bob.sent, b"last\n")])  # nobody has taken what this orders
-    stage.chat.worker_lost(0.0, 0)
-    taken = stage.chat.take_operations()
-    assert list(taken) == [1]
-    stage.groups.pop(0)
-    for operation in taken[1]:
-        stage.interpret(1, operation)
-    assert stage.read(eve) == "bob说: last\nann 退出了聊天室\nbob 退出了聊天室\n"
-    again = stage.join("ann", 0)
-    stage.type(again, "back")
-    assert stage.read(eve) == "ann说: back\n"
-    assert stage.read(ann) == ""
-
-
-def test_a_retired_worker(stage: Stage) -> None:
+def test_a_session_that_goes_to_another_worker(stage: Stage) -> None:
     ann, nameless, bob, eve = stage.join("ann"), stage.connect(), stage.join("bob", language="en"), stage.join("eve", 1)
     stage.read(nameless)
-    stage.chat.retire_worker(0.0, 0)
+    for person in (ann, nameless, bob):
+        stage.move(person, 1)
+        assert not stage.chat.sessions_of(0) or person is not bob
+    stage.type(nameless, "dan")
+    stage.type(eve, "hi")
+    assert stage.read(ann) == "dan 进入了聊天室\neve说: hi\n"
+    assert stage.read(bob) == "dan joined the room\neve: hi\n"
+    assert stage.read(nameless).endswith("eve说: hi\n")
+    assert sorted(stage.chat.memberships(1))[0] == (1, ann.number)
+    assert not any(True for _ in stage.chat.memberships(0))
+
+
+def test_lines_that_the_former_worker_had_under_way_count(stage: Stage) -> None:
+    ann, eve = stage.join("ann"), stage.join("eve", 1)
+    stage.move(ann, 1)
+    stage.apply(0, (LINES, ann.number, ann.sent, b"one\n"))
+    stage.apply(1, (LINES, ann.number, ann.sent, b"one\ntwo\n"))
+    assert stage.read(eve) == "ann说: one\nann说: two\n"
+
+
+def test_a_session_that_is_on_its_way_is_known_as_such(stage: Stage) -> None:
+    ann = stage.join("ann")
+    (session,) = stage.chat.sessions_of(0)
+    stage.chat.move_session(session, 1)
+    assert session.awaited and session.worker == 1
+    stage.chat.apply(0.0, 1, [(ARRIVED, ann.number), (ARRIVED, 4711)])
+    assert not session.awaited
+
+
+def test_an_expelled_session(stage: Stage) -> None:
+    ann, bob = stage.join("ann"), stage.join("bob")
+    stage.chat.expel(0.0, ann.number)
+    stage.chat.expel(0.0, 4711)
     stage.pump()
-    assert stage.read(eve) == "ann 退出了聊天室\nbob 退出了聊天室\n"
-    assert stage.read(ann) == stage.read(nameless) == "* 服务器正在调整，请重新连接。\n"
-    assert stage.read(bob) == "* The broker is rearranging itself; please connect again.\n"
-    assert [person.closed for person in (ann, nameless, bob, eve)] == [True, True, True, False]
-    assert stage.chat.session_count == 1
-    late = stage.connect()  # it was on its way
-    assert stage.read(late) == "* 服务器正在调整，请重新连接。\n"
-    assert late.closed
-    stage.lose(0)
-    assert stage.read(stage.connect()) == "请输入姓名: "
+    assert ann.closed and stage.read(bob) == "ann 退出了聊天室\n"
 
 
 def test_shutdown(stage: Stage) -> None:

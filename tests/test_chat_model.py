@@ -153,15 +153,12 @@ class ChatMachine(RuleBasedStateMachine):
         assert actor.person.closed
         self.gone(actor)
 
-    @rule(worker=st.integers(0, 2), how=st.sampled_from(["lost", "retired"]))
-    def end_worker(self, worker: int, how: str) -> None:
-        if how == "lost":
-            self.stage.lose(worker)
-        else:
-            self.stage.chat.retire_worker(self.stage.now, worker)
-            self.stage.pump()
-            self.stage.lose(worker)  # it stops, and its number comes back with another process
-        self.gone(*[actor for actor in self.actors if actor.person.worker == worker])
+    @precondition(lambda self: self.actors)
+    @rule(index=st.integers(0, 7), worker=st.integers(0, 2))
+    def give_away(self, index: int, worker: int) -> None:
+        person = self.pick(index).person
+        if person.worker != worker:
+            self.stage.move(person, worker)
 
     @rule()
     def wait(self) -> None:

@@ -15,6 +15,7 @@ from broker.settings import SETTINGS
 FLAGS = [
     "--state-dir", "/srv/聊天", "--listen", "chat://[::1]:7", "--listen", "chat+unix:/srv/a \"b\" \\c#.sock",
     "--workers", "3", "--nice", "workers=5", "--nice", "router=-5", "--lang", "en", "--log-level", "debug",
+    "--durability", "power",
     "--max-connections", "100", "--max-connections-per-address", "20", "--name-timeout-seconds", "0.5",
     "--max-line-bytes", "1000", "--rate-lines-per-second", "10", "--rate-burst-lines", "30",
     "--address-rate-lines-per-second", "0.3", "--address-rate-burst-lines", "60", "--max-behind-bytes", "65536",

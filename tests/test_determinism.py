@@ -95,10 +95,7 @@ def record(seed: int, length: int) -> list[Input]:
         elif chance < 0.98:
             inputs.append(("kick", (now, random.choice(NAMES), random.choice(["", "spam"]))))
         else:
-            live = {number: place for number, place in live.items() if place[0] != worker}
-            if random.random() < 0.5:
-                inputs.append(("retire_worker", (now, worker)))
-            inputs.append(("worker_lost", (now, worker)))
+            inputs.append(("expel", (now, random.choice(list(live) or [0]))))
         if random.random() < 0.5:
             inputs.append(("take_operations", ()))
     return [*inputs, ("shutdown", (now,)), ("take_operations", ())]

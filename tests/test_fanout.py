@@ -62,7 +62,7 @@ def test_any_merge_gives_every_session_its_operations_in_order(
     operations: list[Operation], cuts: list[int], muted: set[int]
 ) -> None:
     operations = legal(operations)
-    fanout: Fanout[int] = Fanout()
+    fanout: Fanout[int] = Fanout(int)
     for session in SESSIONS:
         fanout.add_session(session, session)
     streams: dict[int, bytes] = defaultdict(bytes)
@@ -80,7 +80,7 @@ def test_any_merge_gives_every_session_its_operations_in_order(
 
 
 def test_members_share_one_object_and_the_sender_is_left_out() -> None:
-    fanout: Fanout[int] = Fanout()
+    fanout: Fanout[int] = Fanout(int)
     for session in (1, 2, 3):
         fanout.add_session(session, session)
     fanout.merge([(ADD, 9, 1), (ADD, 9, 2), (ADD, 9, 3)])
@@ -89,7 +89,7 @@ def test_members_share_one_object_and_the_sender_is_left_out() -> None:
 
 
 def test_closes_are_named_and_a_removed_session_is_ignored() -> None:
-    fanout: Fanout[int] = Fanout()
+    fanout: Fanout[int] = Fanout(int)
     for session in (1, 2):
         fanout.add_session(session, session)
     merged = fanout.merge([(ADD, 9, 1), (ADD, 9, 2), (SEND, 1, b"bye\n"), (CLOSE, 1)])
@@ -103,7 +103,7 @@ def test_closes_are_named_and_a_removed_session_is_ignored() -> None:
 
 
 def test_an_unknown_operation_is_a_bug() -> None:
-    fanout: Fanout[int] = Fanout()
+    fanout: Fanout[int] = Fanout(int)
     fanout.add_session(1, 1)
     with pytest.raises(LocalProtocolError):
         fanout.merge([(99, 1)])

@@ -68,44 +68,29 @@ def test_a_killed_child_is_replaced_and_explained(broker: Broker, name: str) -> 
     assert ann.lines(2) == ["bob 进入了聊天室", "bob说: again"]
 
 
-def test_the_clients_of_other_workers_chat_on_and_the_names_are_free(broker: Broker) -> None:
+@pytest.mark.parametrize("victims", [["worker-0"], ["worker-1"], ["router"], ["acceptor-0"], ["worker-0", "router"]])
+def test_no_client_notices_a_death(broker: Broker, victims: list[str]) -> None:
     clients = [broker.client(f"p{number}") for number in range(4)]
-    victim = broker.pids()["worker-0"]
-    os.kill(victim, signal.SIGKILL)
-    broker.wait_ready("worker-0", victim)
-    survivors = [client for client in clients if "退出了聊天室" in _until_silent(client)]
-    assert len(survivors) == 2
-    newcomers = [broker.client(f"p{number}") for number, client in enumerate(clients) if client not in survivors]
-    newcomers[0].expect("p")  # the second one's arrival
-    survivors[0].send("still here")
-    assert survivors[1].expect("说: still here")
-
-
-def _until_silent(client: object) -> str:
-    """What a client has received once its connection has ended or everybody has been told."""
-    from tests.running import Client
-
-    assert isinstance(client, Client)
-    try:
-        while client.received.count("退出了聊天室".encode()) < 2:
-            client._read("waiting for two to leave")
-    except AssertionError:
-        assert client.closed
-        return ""
-    text = client.received.decode()
-    client.received = b""
-    return text
-
-
-def test_the_dead_routers_clients_are_disconnected_and_their_names_free(broker: Broker) -> None:
-    ann = broker.client("ann")
-    old = broker.pids()["router"]
-    os.kill(old, signal.SIGKILL)
-    ann.rest()
-    broker.wait_ready("router", old)
-    again = broker.client("ann")
-    wait_until(lambda: broker.ask("status")["sessions"] == 1, "custody holds the new one only")
-    again.close()
+    for client in clients[:-1]:
+        client.expect("p3 进入了聊天室\n")
+    pids = broker.pids()
+    for name in victims:
+        os.kill(pids[name], signal.SIGKILL)
+    for speaker in clients:
+        speaker.send("still here")
+    for number, client in enumerate(clients):
+        lines = client.lines(3)
+        assert sorted(lines) == [f"p{other}说: still here" for other in range(4) if other != number]
+    for name in victims:
+        broker.wait_ready(name, pids[name])
+    clients[0].send("and now")
+    for client in clients[1:]:
+        assert client.line() == "p0说: and now"
+    newcomer = broker.client("new")
+    assert clients[0].line() == "new 进入了聊天室"
+    newcomer.send("/nick p1", "/who")
+    assert "已经有人在用" in newcomer.line()
+    assert newcomer.line().endswith("p0, p1, p2, p3, new")
 
 
 def test_many_deaths_leak_no_descriptor(tmp_path: Path) -> None:
@@ -274,34 +259,26 @@ def test_a_stopped_supervisor_does_not_blame_its_children(tmp_path: Path) -> Non
 
 
 def test_scale_up_and_down(broker: Broker) -> None:
+    clients = [broker.client(f"p{number}") for number in range(8)]
     assert broker.run("scale", "4").stdout == "workers: 2 → 4\n"
     for name in ("worker-2", "worker-3"):
         broker.wait_ready(name)
-    clients = [broker.client(f"p{number}") for number in range(8)]
     wait_until(
         lambda: all(p["counters"]["sessions"] == 2 for n, p in broker.processes().items() if n.startswith("worker")),
         "two sessions on each worker",
     )
+    clients[0].send("spread")
     assert broker.run("scale", "1").returncode == 0
     wait_until(lambda: set(broker.processes()) == {"supervisor", "router", "worker-0", "acceptor-0"}, "three are gone")
-    told = [client for client in clients if _was_told_to_reconnect(client)]
-    assert len(told) == 6
-    assert broker.ask("status")["sessions"] == 2
+    clients[1].send("together again")
+    for client in clients[2:]:
+        if client is not clients[7]:
+            client.expect("p7 进入了聊天室\n")
+        assert client.lines(2) == ["p0说: spread", "p1说: together again"]
+    assert broker.ask("status")["sessions"] == 8
     for mistake in ("0", "65", "x", "-1", "1" * 5000):
         result = broker.run("scale", mistake)
         assert (result.returncode, result.stderr.count("\n")) == (2, 1), mistake
-
-
-def _was_told_to_reconnect(client: object) -> bool:
-    from tests.running import Client
-
-    assert isinstance(client, Client)
-    client.socket.settimeout(0.5)
-    try:
-        while True:
-            client._read("waiting for the end")
-    except AssertionError:
-        return client.closed and "* " in client.received.decode()
 
 
 def test_nice_by_role_and_remembered(tmp_path: Path) -> None:

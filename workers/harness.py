@@ -21,6 +21,9 @@ from typing import Any, ClassVar
 import setproctitle
 
 from broker.channel import ChannelClosed, ChannelOverflow, DescriptorChannel, watch
+from broker.custody import Held
+from broker.errors import JournalDamaged
+from broker.ledger import Ledger
 from broker.linux import die_with_parent
 from broker.listeners import Listener
 from broker.loop import READ, WRITE, Loop
@@ -40,6 +43,10 @@ class Birth:
     supervisor_pid: int
     control_fd: int
     stack_fd: int
+    run: bytes  # of the broker: the same for all from its start to its end
+    clock_offset: float  # Unix time less time.monotonic(), the same for all
+    ledger: Ledger
+    held: tuple[Held, ...]  # a worker's sessions, which it is born with
     reports: multiprocessing.queues.Queue[dict[str, Any]]
 
 
@@ -69,6 +76,9 @@ class ChildProcess:
     def after_wake_up(self) -> None:
         """Called once at the end of each turn of the loop."""
 
+    def beat(self) -> None:
+        """Called with each heartbeat."""
+
     # What a role may call.
 
     def tell_supervisor(self, message: tuple[Any, ...], descriptors: list[int] | None = None) -> None:
@@ -97,6 +107,7 @@ class ChildProcess:
         self.loop.run()
 
     def _beat(self) -> None:
+        self.beat()
         self.report(REPORT_BEAT, counters=self.counters())
         self.loop.call_later(self.settings.heartbeat_seconds, self._beat)
 
@@ -140,6 +151,9 @@ def live(child_class: type[ChildProcess], birth: Birth) -> None:
     try:
         child = child_class(birth)
         child.serve()
+    except JournalDamaged as error:
+        child_report(birth, str(error), hopeless=True)
+        raise SystemExit(1) from None
     except ChannelOverflow as error:
         child_report(birth, f"cannot go on: {error}")
         raise SystemExit(1) from None
@@ -156,12 +170,12 @@ def _set_nice(birth: Birth) -> None:
         birth.reports.put_nowait({"kind": REPORT_LOG, "level": "warning", "text": text})
 
 
-def child_report(birth: Birth, text: str) -> None:
-    """Last words: why this process ends, for the supervisor's log."""
+def child_report(birth: Birth, text: str, hopeless: bool = False) -> None:
+    """Last words: why this process ends, for the supervisor's log; `hopeless` if a replacement would fare no better."""
     # The end of a traceback says more than its beginning.
     tail = text.encode()[-(REPORT_BYTES - 500) :].decode(errors="ignore")
     with contextlib.suppress(queue.Full):
-        birth.reports.put_nowait({"kind": REPORT_LAST_WORDS, "text": tail})
+        birth.reports.put_nowait({"kind": REPORT_LAST_WORDS, "text": tail, "hopeless": hopeless})
 
 
 def _close_inherited(birth: Birth, inherits_listeners: bool) -> None:
@@ -169,7 +183,7 @@ def _close_inherited(birth: Birth, inherits_listeners: bool) -> None:
     reader = getattr(birth.reports, "_reader")  # noqa: B009 - not in the type stubs
     reader.close()  # by its owner, so that it does not close the number again when somebody else has it
     writer = getattr(birth.reports, "_writer")  # noqa: B009
-    keep = {0, 1, 2, birth.control_fd, birth.stack_fd, writer.fileno()}
+    keep = {0, 1, 2, birth.control_fd, birth.stack_fd, writer.fileno(), *(held.fd for held in birth.held)}
     if inherits_listeners:
         keep.update(listener.fd for listener in birth.listeners)
     low = 0

@@ -1,46 +1,58 @@
 """The router process: one brain. Applies every worker's frames to the chat in one order and answers with batches.
 
-An I/O shell around `broker.chat.Chat`, which is pure and deterministic: everything that the chat learns, the time
-included, goes through `Chat`'s inputs, in the order in which this process calls them. Touches no client's socket.
-
-Before it answers, it drains all frames that are there; then each worker concerned gets one numbered batch, which also
-acknowledges the worker's frames. Nothing waits for a reply. What a few bytes of input can order (`/who` in a full room)
-is bounded twice: a batch is sent when it has grown large, and while a worker has much to take, what came from it waits.
+An I/O shell around `broker.router_state`, which is pure and deterministic. At the end of each wake-up it takes all that
+has come, appends it to the journal in one write, applies it, and sends what comes out: in this order, so that whatever
+a worker has seen can be made again. A router that replaces another one replays the journal and finds the workers where
+they are. Touches no client's socket, and blocks on nothing but the journal's append.
 """
 
 from __future__ import annotations
 
 import contextlib
+import marshal
+import os
 import time
-from collections import deque
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from broker.channel import Channel, ChannelClosed, ChannelOverflow, watch
-from broker.chat import Chat, ChatConfig
+from broker.chat import ChatConfig
 from broker.errors import LocalProtocolError
+from broker.framing import decode
+from broker.journal import Journal
+from broker.listeners import Listener
 from broker.loop import READ, WRITE, Timer
-from broker.messages import GIVEN_UP, KICK, KICKED, LINK, RETIRE, SHUTDOWN, Event
+from broker.messages import GIVEN_UP, HELLO, KICK, LINK, MOVE, REPORT_BEAT, REPORT_RECOVERED, SHUTDOWN, WELCOME
+from broker.router_state import BEGIN, FRAME, GO_ON, TICK, Input, Outcome, RouterState, load
+from broker.settings import Settings
+from broker.state_dir import JOURNAL_DIR
 from workers.harness import Birth, ChildProcess
 
-_BATCH_BYTES: Final = 1024 * 1024
-"""A batch is sent when this much has been ordered, and not at the end of the wake-up only."""
 _OUTBOX_BYTES_TO_WAIT_AT: Final = 8 * 1024 * 1024
 """With more than this to take, a worker has to wait for its own input to be applied."""
+_RETAINED_BYTES_TO_WAIT_AT: Final = 96 * 1024 * 1024
+"""With more than this kept for workers that do not acknowledge it, nothing is applied until they have."""
+
+
+def chat_config(settings: Settings, listeners: tuple[Listener, ...]) -> ChatConfig:
+    """What the chat has to be told; ConfigError if it makes no sense."""
+    return ChatConfig(
+        language=settings.lang,
+        listener_protocols=tuple(listener.url.protocol for listener in listeners),
+        name_timeout_seconds=settings.name_timeout_seconds,
+        max_line_bytes=settings.max_line_bytes,
+    )
 
 
 class _Link:
-    """The Pipe to one worker, and where both sides are in their numbering."""
+    """The Pipe to one worker."""
 
-    __slots__ = ("acknowledged", "backlog", "batch", "channel", "frame", "incarnation", "worker")
+    __slots__ = ("channel", "greeted", "incarnation", "worker")
 
     def __init__(self, worker: int, incarnation: int, fd: int) -> None:
         self.worker = worker
         self.incarnation = incarnation
         self.channel = Channel(fd)
-        self.backlog: deque[tuple[int, deque[Event]]] = deque()  # frames with events that are still to be applied
-        self.frame = 0  # the last frame that has been applied
-        self.acknowledged = 0  # the last frame that the worker knows has been applied
-        self.batch = 0  # the last batch that went
+        self.greeted = False
 
 
 class RouterProcess(ChildProcess):
@@ -49,72 +61,132 @@ class RouterProcess(ChildProcess):
     def __init__(self, birth: Birth) -> None:
         super().__init__(birth)
         settings = birth.settings
-        self.chat = Chat(
-            ChatConfig(
-                language=settings.lang,
-                listener_protocols=tuple(listener.url.protocol for listener in birth.listeners),
-                name_timeout_seconds=settings.name_timeout_seconds,
-                max_line_bytes=settings.max_line_bytes,
-            )
-        )
+        self._config = chat_config(settings, birth.listeners)
         self._links: dict[int, _Link] = {}
+        self._inputs: list[Input] = []
         self._timer: Timer | None = None
         self._timer_at: float | None = None
+        self._recovered: dict[str, Any] | None = None
+        self.journal: Journal | None = None
+        if settings.durability != "none":
+            durability: Literal["process", "power"] = "power" if settings.durability == "power" else "process"
+            self.journal = Journal(settings.state_dir / JOURNAL_DIR, durability, birth.run)
+        self.state = self._recover()
+        self._journal_state = "off" if self.journal is None else "ok"
 
-    def counters(self) -> dict[str, int]:
+    def _recover(self) -> RouterState:
+        """What the predecessor knew, from its journal; a new state if there is none."""
+        state = RouterState(self._config)
+        started = time.monotonic()
+        records: list[bytes] = []
+        if self.journal is not None:
+            recovered = self.journal.recover()
+            records = recovered.records
+            for warning in recovered.warnings:
+                self.log("warning", warning)
+            if recovered.snapshot is not None:
+                state = load(recovered.snapshot, self._config)
+        for record in records:
+            state.apply(*marshal.loads(record))
+        if not state.run:
+            self._inputs.append((BEGIN, os.urandom(8)))
+            return state
+        self._recovered = {
+            "sessions": state.chat.session_count, "records": len(records), "seconds": time.monotonic() - started,
+        }  # fmt: skip
+        return state
+
+    def serve(self) -> None:
+        if self._recovered is not None:
+            self.report(REPORT_RECOVERED, **self._recovered)
+        super().serve()
+        self._apply_inputs()
+        if self.journal is not None:
+            # What comes next may have other code and other settings: it is to begin with a state, not with inputs.
+            self.journal.snapshot_finished(time.monotonic())
+            if self.journal.begin_snapshot(self._serialise, time.monotonic()) is not None:
+                self.journal.snapshot_finished(time.monotonic())
+            self.journal.close()
+
+    def counters(self) -> dict[str, Any]:
         return {
-            "sessions": self.chat.session_count,
-            "messages_in": self.chat.messages_in,
-            "messages_out": self.chat.messages_out,
-            "rooms": self.chat.room_count,
+            "sessions": self.state.chat.session_count,
+            "messages_in": self.state.chat.messages_in,
+            "messages_out": self.state.chat.messages_out,
+            "rooms": self.state.chat.room_count,
+            "retained_bytes": self.state.retained_bytes,
+            "journal": self._journal_state,
         }
 
     def on_message(self, message: tuple[Any, ...]) -> None:
-        code, *arguments = message
-        if code == LINK:
-            worker, incarnation = arguments
+        if message[0] == LINK:
+            _, worker, incarnation = message
             self._new_link(worker, incarnation, self.control.take_descriptor())
-        elif code == KICK:
-            request, name, reason = arguments
-            self.tell_supervisor((KICKED, request, self.chat.kick(time.monotonic(), name, reason)))
-        elif code == RETIRE:
-            self.chat.retire_worker(time.monotonic(), arguments[0])
-        elif code == SHUTDOWN:
-            self.chat.shutdown(time.monotonic())
+        elif message[0] in (KICK, MOVE, SHUTDOWN):
+            self._inputs.append(message)
         else:
-            raise LocalProtocolError(f"the router does not know the message {code!r}")
+            raise LocalProtocolError(f"the router does not know the message {message[0]!r}")
 
     def after_wake_up(self) -> None:
-        while not self._answer():
-            pass  # a link broke: those who were told of it by the chat are to be answered too
+        self._let_go_on()
+        self._apply_inputs()
         self._set_timer()
+        if self.journal is not None:
+            self._look_after_journal(self.journal)
 
-    def _answer(self) -> bool:
-        """Send each worker its batch; False if one could not be sent."""
-        operations = self.chat.take_operations()
-        links = list(self._links.values())
-        for link in links:
-            batch = operations.get(link.worker, [])
-            if not batch and link.acknowledged == link.frame:
-                continue
-            link.batch += 1
-            link.acknowledged = link.frame
-            try:
-                link.channel.send((link.batch, link.frame, batch))
-            except ChannelClosed:
-                self._drop(link)
-            except ChannelOverflow as error:
-                self._give_up(link, f"it does not take its batches: {error}")
-            else:
-                watch(self.loop, link.channel)
-        return len(self._links) == len(links)
+    def _apply_inputs(self) -> None:
+        while self._inputs:
+            inputs, self._inputs = self._inputs, []
+            now = self._now()
+            if self.journal is not None:
+                self.journal.append(marshal.dumps((now, inputs)))
+            self._act(self.state.apply(now, inputs))
+            self._let_go_on()
+
+    # Outcomes.
+
+    def _act(self, outcome: Outcome) -> None:
+        for worker, frame in outcome.frames:
+            link = self._links.get(worker)
+            if link is None or not link.greeted:
+                continue  # it is retained, and will be sent when somebody is there
+            self._send(link, frame)
+        for worker, link in list(self._links.items()):
+            watch(self.loop, link.channel)
+            if worker in outcome.broken:
+                self._give_up(link, f"it broke the rules of its link: {outcome.broken[worker]}")
+        for reply in outcome.replies:
+            self.tell_supervisor(reply)
+        for bug in outcome.bugs:
+            self.log("error", f"a bug, and what it concerned was ended: {bug}")
+
+    def _send(self, link: _Link, frame: bytes) -> None:
+        try:
+            link.channel.send_frame(frame)
+        except ChannelClosed:
+            self._drop(link)
+        except ChannelOverflow as error:
+            self._give_up(link, f"it does not take its batches: {error}")
+
+    def _let_go_on(self) -> None:
+        """Let those workers be heard again that had to wait and have taken enough."""
+        for worker, view in self.state.views.items():
+            if view.waiting and not self._must_wait(worker):
+                self._inputs.append((GO_ON, worker))
+
+    def _must_wait(self, worker: int) -> bool:
+        link = self._links.get(worker)
+        if link is not None and link.channel.outbox_bytes >= _OUTBOX_BYTES_TO_WAIT_AT:
+            return True
+        return self.state.retained_bytes >= _RETAINED_BYTES_TO_WAIT_AT
+
+    # Links.
 
     def _new_link(self, worker: int, incarnation: int, fd: int) -> None:
         old = self._links.get(worker)
         if old is not None:
             self._drain(old)
-        link = _Link(worker, incarnation, fd)
-        self._links[worker] = link
+        link = self._links[worker] = _Link(worker, incarnation, fd)
         self.loop.register(fd, READ, lambda events: self._on_link(link, events))
 
     def _on_link(self, link: _Link, events: int) -> None:
@@ -124,52 +196,53 @@ class RouterProcess(ChildProcess):
                 watch(self.loop, link.channel)
             if events & ~WRITE:
                 self._receive(link)
-            self._apply(link)
         except ChannelClosed:
             self._drain(link)
         except LocalProtocolError as error:
             self._give_up(link, f"it broke the rules of its link: {error}")
 
-    def _receive(self, link: _Link) -> None:
-        """Take all frames that are there; ChannelClosed once there will be no more.
+    def _receive(self, link: _Link) -> int:
+        """Take all frames that are there, and say how many; ChannelClosed once there will be no more.
 
         Their number is bounded by the worker: it has at most so much unacknowledged input.
         """
-        for number, events in link.channel.receive():
-            expected = link.backlog[-1][0] + 1 if link.backlog else link.frame + 1
-            if number != expected:
-                raise LocalProtocolError(f"frame {number} came where frame {expected} should")
-            link.backlog.append((number, deque(events)))
+        bodies = link.channel.receive_bodies()
+        count = len(bodies)
+        if bodies and not link.greeted:
+            self._greet(link, decode(bodies.pop(0)))
+        held = bool(bodies) and self._must_wait(link.worker)
+        self._inputs += [(FRAME, link.worker, body, held) for body in bodies]
+        return count
 
-    def _apply(self, link: _Link) -> None:
-        """Apply what has come from a worker, as far as it takes what it is answered."""
-        now = time.monotonic()
-        while link.backlog and link.channel.outbox_bytes < _OUTBOX_BYTES_TO_WAIT_AT:
-            number, events = link.backlog[0]
-            while events and self.chat.ordered_bytes < _BATCH_BYTES:
-                self.chat.apply(now, link.worker, (events.popleft(),))
-            if not events:
-                link.frame = number
-                link.backlog.popleft()
-            if self.chat.ordered_bytes >= _BATCH_BYTES:
-                self._answer()
+    def _greet(self, link: _Link, hello: tuple[Any, ...]) -> None:
+        """The first frame of a worker says where it is; the first one to it says where this router is."""
+        if hello[0] != HELLO:
+            raise LocalProtocolError(f"its first frame is of kind {hello[0]!r}")
+        _, run, batch = hello
+        self._apply_inputs()  # its predecessor's last frames count
+        view = self.state.view(link.worker)
+        resume = None
+        if run != self.state.run or batch > view.batch:
+            resume = self.state.resume(link.worker)
+            batch = view.acknowledged
+        link.channel.send((WELCOME, self.state.run, view.received, resume))
+        link.greeted = True
+        # What is retained for it is here anyway: it is not its fault that it has all of that to take.
+        link.channel.outbox_limit_bytes += view.retained_bytes
+        for number, frame in view.retained:
+            if number > batch:
+                link.channel.send_frame(frame)
+        watch(self.loop, link.channel)
 
     def _drain(self, link: _Link) -> None:
-        """Take what a dead worker still had to say, then forget it."""
+        """Take what a dead worker still had to say, then forget its Pipe."""
         with contextlib.suppress(ChannelClosed, LocalProtocolError):
-            while True:
-                before = len(link.backlog)
-                self._receive(link)
-                if len(link.backlog) == before:
-                    break
-        now = time.monotonic()
-        for _, events in link.backlog:
-            self.chat.apply(now, link.worker, events)
-        link.backlog.clear()
+            while link.greeted and self._receive(link):
+                pass
         self._drop(link)
 
     def _give_up(self, link: _Link, why: str) -> None:
-        """A worker without a link would take clients and serve none: have the supervisor replace it."""
+        """Have the supervisor replace a worker: its replacement finds everything as it was."""
         self.log("error", f"worker-{link.worker} is given up: {why}")
         self.tell_supervisor((GIVEN_UP, link.worker, link.incarnation))
         self._drop(link)
@@ -180,10 +253,11 @@ class RouterProcess(ChildProcess):
         self.loop.unregister(link.channel.fileno())
         link.channel.close()
         del self._links[link.worker]
-        self.chat.worker_lost(time.monotonic(), link.worker)
+
+    # Time.
 
     def _set_timer(self) -> None:
-        deadline = self.chat.next_deadline()
+        deadline = self.state.chat.next_deadline()
         if deadline == self._timer_at:
             return
         if self._timer is not None:
@@ -191,8 +265,45 @@ class RouterProcess(ChildProcess):
         self._timer_at = deadline
         self._timer = None
         if deadline is not None:
-            self._timer = self.loop.call_later(max(0.0, deadline - time.monotonic()), self._tick)
+            self._timer = self.loop.call_later(max(0.0, deadline - self._now()), self._tick)
+
+    def _now(self) -> float:
+        """Unix time as it was when the broker started, and what has passed since: it never goes back."""
+        return self.birth.clock_offset + time.monotonic()
 
     def _tick(self) -> None:
         self._timer = self._timer_at = None
-        self.chat.tick(time.monotonic())
+        self._inputs.append((TICK,))
+
+    # The journal.
+
+    def _look_after_journal(self, journal: Journal) -> None:
+        """Keep it short by snapshots; while it is suspended, try to get the guarantee back."""
+        now = time.monotonic()
+        if journal.wants_snapshot(now):
+            self._await_snapshot(journal, journal.begin_snapshot(self._serialise, now))
+        elif journal.suspended:
+            self._await_snapshot(journal, journal.retry(now, self._serialise))
+        if journal.state != self._journal_state:
+            self._journal_state = journal.state
+            if journal.suspended:
+                text = f"the journal is {journal.state}: if the router died now, everybody would be disconnected"
+                self.log("error", text)
+            else:
+                self.log("info", "the journal is complete again")
+            self.report(REPORT_BEAT, counters=self.counters())
+
+    def _serialise(self) -> list[bytes]:
+        return [self.state.dump()]
+
+    def _await_snapshot(self, journal: Journal, pidfd: int | None) -> None:
+        if pidfd is None:
+            return
+
+        def finished(_events: int) -> None:
+            self.loop.unregister(pidfd)
+            warning = journal.snapshot_finished(time.monotonic())
+            if warning is not None:
+                self.log("warning", warning)
+
+        self.loop.register(pidfd, READ, finished)

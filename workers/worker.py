@@ -1,13 +1,10 @@
 """The worker process: reads clients' sockets, forwards whole lines to the router, fans the router's bytes out.
 
-Owns its sessions' sockets. Knows sessions, groups and bytes; knows no chat and decides nothing: which session is in
-which group, what anybody gets and when a session ends are the router's operations. What it does decide is when to read:
-pacing, fairness and the bound on unacknowledged input are all *not reading*, so nothing is ever dropped and a flooding
-sender waits in its own `send`.
-
-The way of input: an edge of epoll marks a session readable; a peek finds whole lines; one frame a wake-up carries all
-of them to the router; its acknowledgement lets them be consumed from the kernel, and the session is looked at again.
-The way of output: all batches that have arrived are merged (`broker.fanout`), and each member gets one `send()`.
+Owns its sessions' sockets, and nothing that may not be lost: whoever replaces it finds the sockets in the supervisor's
+custody, the input in the kernel, the output with the router, and how far it got in the ledger. Knows sessions, groups
+and bytes; knows no chat and decides nothing: which session is in which group, what anybody gets and when a session ends
+are the router's operations. What it does decide is when to read (`workers.reader`) and who is too far behind
+(`workers.writer`).
 """
 
 from __future__ import annotations
@@ -16,28 +13,29 @@ import contextlib
 import select
 import socket
 import time
+from collections import deque
 from typing import Any, Final
 
 from broker.channel import Channel, ChannelClosed, watch
+from broker.custody import Held
 from broker.errors import LocalProtocolError
-from broker.fanout import Fanout
+from broker.framing import decode, encode
 from broker.loop import READ, WRITE
-from broker.messages import ATTACH, ATTACHED, CLOSED, ENDED, LINES, LINK, OVERLONG, EndCause, Event, Operation
-from broker.pacing import TokenBucket
+from broker.messages import ATTACH, CLOSED, DETACHED, HELLO, LINK, REPORT_RECOVERED, WELCOME, Operation
+from broker.stream_position import pack_output, unpack_output
 from workers.harness import Birth, ChildProcess
+from workers.reader import Reader
 from workers.session import Session
+from workers.takeover import Batch, Takeover, standing_of, take_over
+from workers.writer import Writer
 
 _CLIENT_EVENTS: Final = select.EPOLLIN | select.EPOLLPRI | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
-_HANGUP: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
-_PEEK_BYTES: Final = 16 * 1024
-_LINES_PER_TURN: Final = 128
-"""No session forwards more lines than this before every other readable one had its turn."""
-_IN_FLIGHT_LIMIT_BYTES: Final = 1024 * 1024
-"""Unacknowledged input of all sessions; past it nothing is read until the router has caught up."""
 _READS_TO_DISCARD: Final = 16
 """Of unread input when a session is closed, 64 KiB each: more than a receive buffer holds."""
-_LAST_WORDS_SECONDS: Final = 5.0
-"""How long a session that is to be closed may take to read what it still has to get."""
+_SCRATCH: Final = bytearray(64 * 1024)
+_UNTOLD_BATCHES: Final = 64
+_UNTOLD_BYTES: Final = 256 * 1024
+"""An acknowledgement goes with the next frame, or in one of its own when so much has been delivered since the last."""
 
 
 class WorkerProcess(ChildProcess):
@@ -45,250 +43,166 @@ class WorkerProcess(ChildProcess):
 
     def __init__(self, birth: Birth) -> None:
         super().__init__(birth)
-        self.link: Channel | None = None
+        self.ledger = birth.ledger
         self.sessions: dict[int, Session] = {}
-        self.fanout: Fanout[Session] = Fanout()
-        self.addresses: dict[str, tuple[TokenBucket, set[int]]] = {}
-        self._events: list[Event] = []
-        self._frames: dict[int, list[tuple[Session, int]]] = {}  # by frame number: who forwarded how much
-        self._forwarded: list[tuple[Session, int]] = []
+        self.reader = Reader(self.settings, self.loop.call_later)
+        self.writer = Writer(self.settings, self.ledger, self._adopt, self.reader.end, self.reader.look, self.log)
+        self.link: Channel | None = None
+        self._run = b""  # of the chat that is served; b"" before the first WELCOME
+        self._welcome = False  # the router has said where it is: frames may go
+        self._takeover: Takeover | None = None
+        self._inherited: dict[int, Session] = {}
+        self._received = 0  # the last batch that has come
         self._frame_number = 0
-        self._batch_number = 0
-        self._in_flight_bytes = 0
-        self._readable: dict[int, Session] = {}  # in the order in which they get their turn
-        self._behind: dict[int, Session] = {}  # have pending output
-        self._muted: set[int] = set()  # too slow: wait for their end, get nothing but what is for them alone
-        self._finished: list[Session] = []
+        self._frames: deque[tuple[int, bytes]] = deque()  # that the router has not acknowledged
+        self._told = 0  # the last batch that has been acknowledged
+        self._untold_bytes = 0
         self._closed: list[int] = []
-        self._messages_in = 0
-        self._messages_out = 0
-        self._scratch = bytearray(64 * 1024)
-        # A peek of this many bytes without an LF is a line that is too long (1 for the CR of CRLF).
-        self._longest_line = self.settings.max_line_bytes + 1
-        self._peek_bytes = max(_PEEK_BYTES, self._longest_line + 1)
         self._sweeping = False
+        for held in birth.held:
+            self._inherited[held.session] = session = Session(held.session, self.ledger)
+            session.take(held, socket.socket(fileno=held.fd))
 
     def counters(self) -> dict[str, int]:
         return {
-            "sessions": len(self.sessions),
-            "messages_in": self._messages_in,
-            "messages_out": self._messages_out,
+            "sessions": len(self.sessions) + len(self._inherited),
+            "messages_in": self.reader.messages_in,
+            "messages_out": self.writer.messages_out,
         }
 
     def on_message(self, message: tuple[Any, ...]) -> None:
         if message[0] == ATTACH:
-            _, session, listener, peer, address = message
-            self._attach(session, listener, peer, address, self.control.take_descriptor())
+            _, held, moved = message
+            self._attach(Held(*held), moved, self.control.take_descriptor())
         elif message[0] == LINK:
             self._new_link(self.control.take_descriptor())
         else:
             raise LocalProtocolError(f"a worker does not know the message {message[0]!r}")
 
     def after_wake_up(self) -> None:
-        self._read_sessions()
-        self._send_frame()
-        for session in self._finished:
-            self._close(session)
-        self._finished.clear()
+        if self._welcome and self._takeover is None:
+            self.reader.read()
+        if self.writer.detaching:
+            self._give_away(self.writer.detached())
+        if self.writer.finished:
+            for session in self.writer.finished:
+                self._close(session)
+            self.writer.finished.clear()
         if self._closed:
             self.tell_supervisor((CLOSED, self._closed))
             self._closed = []
+        self._send_frame()
+        if self.writer.behind and not self._sweeping:
+            self._sweeping = True
+            self.loop.call_later(1.0, self._sweep)
+
+    def beat(self) -> None:
+        """A quiet moment is a moment to acknowledge what has been delivered."""
+        if self._told < self.writer.batch:
+            self._send_frame(always=True)
 
     # Sessions come and go.
 
-    def _attach(self, number: int, listener: int, peer: str, address: str, fd: int) -> None:
+    def _attach(self, held: Held, moved: bool, fd: int) -> None:
         sock = socket.socket(fileno=fd)
-        sock.setblocking(False)
-        session = Session(number, sock, address)
-        if self.settings.address_rate_lines_per_second:
-            session.shared_bucket = self._address_bucket(address, number)
-        self.sessions[number] = session
-        self.fanout.add_session(number, session)
-        self._events.append((ATTACHED, number, listener, peer))
-        self.loop.register(fd, _CLIENT_EVENTS, lambda events: self._on_client(session, events))
+        session = self._session(held.session)
+        session.take(held, sock)
+        if moved:
+            self._receive_moved(session)
+        else:
+            self.reader.announce(session)
+        self._watch(session)
 
-    def _address_bucket(self, address: str, number: int) -> TokenBucket:
-        entry = self.addresses.get(address)
-        if entry is None:
-            settings = self.settings
-            # An address's sessions are spread over the workers: each grants its share.
-            share = settings.workers
-            bucket = TokenBucket(
-                settings.address_rate_lines_per_second / share,
-                settings.address_rate_burst_lines / share,
-                time.monotonic(),
-            )
-            entry = self.addresses[address] = (bucket, set())
-        entry[1].add(number)
-        return entry[0]
+    def _session(self, number: int) -> Session:
+        if self.writer.fanout.has(number):
+            return self.writer.fanout.target(number)
+        session = Session(number, self.ledger)
+        self.writer.fanout.add_session(number, session)
+        return session
 
-    def _end(self, session: Session, cause: EndCause) -> None:
-        """Nothing more comes from this session: say so once, and wait for the router to close it."""
-        if not session.ended:
-            session.ended = True
-            self._readable.pop(session.number, None)
-            self._events.append((ENDED, session.number, cause))
+    def _adopt(self, number: int) -> Session:
+        """A session is to come from another worker: what is for it waits until it is here."""
+        return Session(number, self.ledger)
 
-    def _close(self, session: Session) -> None:
-        """Shut the connection down, close it and tell the custodian, in this order: others hold duplicates."""
-        if self.sessions.pop(session.number, None) is None:
-            return
-        self.fanout.remove_session(session.number)
-        for table in (self._readable, self._behind):
-            table.pop(session.number, None)
-        self._muted.discard(session.number)
-        if session.shared_bucket is not None:
-            self.addresses[session.address][1].discard(session.number)
-            if not self.addresses[session.address][1]:
-                del self.addresses[session.address]
-        self.loop.unregister(session.socket.fileno())
-        with contextlib.suppress(OSError):
-            # Unread input would turn the close into a reset, and the peer might lose our last words.
-            for _ in range(_READS_TO_DISCARD):
-                if session.socket.recv_into(self._scratch, 0, socket.MSG_TRUNC) < len(self._scratch):
-                    break
-        with contextlib.suppress(OSError):
-            session.socket.shutdown(socket.SHUT_RDWR)
-        session.socket.close()
-        self._closed.append(session.number)
+    def _receive_moved(self, session: Session) -> None:
+        """The other worker has written all that was due to it, and consumed all that it said."""
+        standing = standing_of(session, self.ledger)
+        session.consumed = standing.consumed
+        session.due += unpack_output(self.ledger.output[session.slot]).due
+        self.ledger.output[session.slot] = pack_output(self.writer.batch, session.due)
+        self.reader.arrived(session)
+        if session.closing_since is not None and not session.pending:
+            self.writer.finished.append(session)
+        elif session.pending:
+            self.writer.flush(session)
 
-    # Input.
+    def _watch(self, session: Session) -> None:
+        assert session.socket is not None
+        self.sessions[session.number] = session
+        self.loop.register(session.socket.fileno(), _CLIENT_EVENTS, lambda events: self._on_client(session, events))
 
     def _on_client(self, session: Session, events: int) -> None:
         if events & select.EPOLLOUT and session.pending:
-            self._flush(session)
-        if events & ~select.EPOLLOUT and not session.ended:
-            session.readable = True
-            if events & select.EPOLLPRI:
-                # A peek stops in front of the urgent mark for as long as there is something unread before it.
-                session.urgent = True
-            if events & _HANGUP:
-                session.hangup = True
-                if events & select.EPOLLERR:
-                    session.reset = True
-                    if session.paced:  # its owner is gone, and the name is not to be kept for what is still unread
-                        self._end(session, "reset")
-                        return
-            if not session.in_flight and not session.paced:
-                self._readable[session.number] = session
+            self.writer.flush(session)
+        if events & ~select.EPOLLOUT:
+            self.reader.on_events(session, events)
 
-    def _read_sessions(self) -> None:
-        if not self._readable or self.link is None:
+    def _forget(self, session: Session) -> socket.socket:
+        """Let go of a session; returns its socket, no longer watched."""
+        sock = session.socket
+        assert sock is not None
+        self.sessions.pop(session.number, None)
+        self.reader.forget(session)
+        self.writer.forget(session)
+        with contextlib.suppress(KeyError):  # it is closed before it has ever been watched
+            self.loop.unregister(sock.fileno())
+        session.socket = None
+        return sock
+
+    def _close(self, session: Session) -> None:
+        """Shut the connection down, close it and tell the custodian, in this order: others hold duplicates."""
+        if session.socket is None:
             return
-        now = time.monotonic()
-        while self._readable and self._in_flight_bytes < _IN_FLIGHT_LIMIT_BYTES:
-            number = next(iter(self._readable))
-            self._peek(self._readable.pop(number), now)
+        sock = self._forget(session)
+        with contextlib.suppress(OSError):
+            # Unread input would turn the close into a reset, and the peer might lose our last words.
+            for _ in range(_READS_TO_DISCARD):
+                if sock.recv_into(_SCRATCH, 0, socket.MSG_TRUNC) < len(_SCRATCH):
+                    break
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+        sock.close()
+        self._closed.append(session.number)
 
-    def _peek(self, session: Session, now: float) -> None:
-        session.readable = False
+    def _give_away(self, sessions: list[tuple[Session, int]]) -> None:
+        """To other workers, to whom the ledger's batch numbers would mean nothing."""
+        if sessions:
+            for session, _ in sessions:
+                self.ledger.output[session.slot] = pack_output(0, session.due)
+                self._forget(session).close()
+            self.tell_supervisor((DETACHED, [(session.number, worker) for session, worker in sessions]))
+
+    # The link to the router.
+
+    def _new_link(self, fd: int) -> None:
+        self._drop_link()
+        self.link = Channel(fd)
+        self.loop.register(fd, READ, self._on_link)
         try:
-            data = session.socket.recv(self._peek_bytes, socket.MSG_PEEK)
-        except BlockingIOError:
-            return
-        except OSError:
-            self._end(session, "reset")
-            return
-        if not data:
-            self._end(session, "eof")
-            return
-        if len(data) == self._peek_bytes:
-            session.readable = True  # there may be more than one peek shows
-        end = data.rfind(b"\n") + 1
-        if end:
-            self._forward_lines(session, data, end, now)
-        elif len(data) > self._longest_line or session.urgent:
-            session.urgent = False
-            self._forward(session, (OVERLONG, session.number, session.consumed, len(data)), len(data))
-        elif session.hangup:
-            # The end of the stream ends its last line.
-            self._messages_in += 1
-            self._forward(session, (LINES, session.number, session.consumed, data + b"\n"), len(data))
-
-    def _forward_lines(self, session: Session, data: bytes, end: int, now: float) -> None:
-        lines = data.count(b"\n", 0, end)
-        granted = min(lines, _LINES_PER_TURN, self._granted(session, now))
-        if granted < lines:
-            session.readable = True
-            if granted <= 0:
-                if session.reset:
-                    self._end(session, "reset")
-                else:
-                    self._pace(session)
-                return
-            end = 0
-            for _ in range(granted):
-                end = data.index(b"\n", end) + 1
-        if session.bucket is not None:
-            session.bucket.spend(granted)
-        if session.shared_bucket is not None:
-            session.shared_bucket.spend(granted)
-        self._messages_in += granted
-        self._forward(session, (LINES, session.number, session.consumed, data[:end]), end)
-
-    def _forward(self, session: Session, event: Event, consumes: int) -> None:
-        self._events.append(event)
-        self._forwarded.append((session, consumes))
-        session.in_flight = consumes
-        self._in_flight_bytes += consumes
-
-    def _granted(self, session: Session, now: float) -> int:
-        settings = self.settings
-        if session.bucket is None and settings.rate_lines_per_second:
-            session.bucket = TokenBucket(settings.rate_lines_per_second, settings.rate_burst_lines, now)
-        granted = _LINES_PER_TURN if session.bucket is None else session.bucket.available(now)
-        if session.shared_bucket is not None:
-            granted = min(granted, session.shared_bucket.available(now))
-        return granted
-
-    def _pace(self, session: Session) -> None:
-        """Read this session again when a line may be read: until then its input stays in the kernel."""
-        session.paced = True
-        buckets = [bucket for bucket in (session.bucket, session.shared_bucket) if bucket is not None]
-        wait = max(bucket.wait_seconds() for bucket in buckets)
-
-        def read_on() -> None:
-            session.paced = False
-            if session.number in self.sessions and not session.ended:
-                self._readable[session.number] = session
-
-        # Waking up for every single line of a flood would cost more than it paces.
-        self.loop.call_later(max(wait, 0.02), read_on)
-
-    def _send_frame(self) -> None:
-        if not self._events or self.link is None:
-            return
-        self._frame_number += 1
-        self._frames[self._frame_number] = self._forwarded
-        frame = (self._frame_number, self._events)
-        self._events, self._forwarded = [], []
-        try:
-            self.link.send(frame)
+            self.link.send((HELLO, self._run, self._received))
         except ChannelClosed:
-            self._lose_link()
+            self._drop_link()
+        else:
+            watch(self.loop, self.link)
+
+    def _drop_link(self) -> None:
+        """The router is gone; its replacement will come with a new link."""
+        if self.link is None:
             return
-        watch(self.loop, self.link)
-
-    def _consume(self, acknowledged: int) -> None:
-        """The router has these frames: take their lines out of the kernel, and look for more."""
-        for number in [number for number in self._frames if number <= acknowledged]:
-            for session, length in self._frames.pop(number):
-                session.in_flight = 0
-                session.consumed += length
-                self._in_flight_bytes -= length
-                if session.number not in self.sessions or session.ended:
-                    continue
-                left = length
-                try:
-                    while left > 0:
-                        left -= session.socket.recv_into(self._scratch, min(left, len(self._scratch)), socket.MSG_TRUNC)
-                except OSError:
-                    self._end(session, "reset")
-                    continue
-                if (session.readable or session.hangup) and not session.paced:
-                    self._readable[session.number] = session
-
-    # Output.
+        self.loop.unregister(self.link.fileno())
+        self.link.close()
+        self.link = None
+        self._welcome = False
 
     def _on_link(self, events: int) -> None:
         assert self.link is not None
@@ -296,127 +210,108 @@ class WorkerProcess(ChildProcess):
             if events & WRITE:
                 self.link.flush()
                 watch(self.loop, self.link)
-            batches = self.link.receive()
+            bodies = self.link.receive_bodies()
         except ChannelClosed:
-            self._lose_link()
+            self._drop_link()
             return
-        if not batches:
-            return
+        if not self._welcome and bodies:
+            self._on_welcome(decode(bodies.pop(0)))
+        if bodies:
+            self._on_batches(bodies)
+
+    def _on_welcome(self, message: tuple[Any, ...]) -> None:
+        code, run, frame, resume = message
+        if code != WELCOME:
+            raise LocalProtocolError(f"the router's first frame is of kind {code!r}")
+        self._welcome = True
+        if resume is not None:
+            if self._run:
+                self._abandon()
+            self._run = run
+            self._frame_number = frame
+            self._takeover = Takeover(*resume)
+            self._received = self.writer.batch = self._told = self._takeover.acknowledged
+            if self._takeover.complete:
+                self._take_over()
+        while self._frames and self._frames[0][0] <= frame:
+            self._frames.popleft()
+        assert self.link is not None
+        for _, encoded in self._frames:
+            self.link.send_frame(encoded)
+        watch(self.loop, self.link)
+
+    def _on_batches(self, bodies: list[bytes]) -> None:
         operations: list[Operation] = []
-        for number, _acknowledged, batch in batches:
-            if number != self._batch_number + 1:
-                raise LocalProtocolError(f"batch {number} came after batch {self._batch_number}")
-            self._batch_number = number
+        acknowledged = size = 0
+        for body in bodies:
+            number, acknowledged, batch = decode(body)
+            if number != self._received + 1:
+                raise LocalProtocolError(f"batch {number} came after batch {self._received}")
+            self._received = number
+            if self._takeover is not None:
+                self._takeover.batches.append(Batch(number, batch, len(body)))
+                if self._takeover.complete:
+                    self._take_over()
+                continue
             operations += batch
-        self._consume(batches[-1][1])
-        if operations:
-            self._deliver(operations)
+            size += len(body)
+        while self._frames and self._frames[0][0] <= acknowledged:
+            self._frames.popleft()
+        self.reader.consume(acknowledged)
+        if self._takeover is None and self._received > self.writer.batch:
+            self.writer.deliver(operations, self._received, size)
+            self._untold_bytes += size
 
-    def _deliver(self, operations: list[Operation]) -> None:
-        merged = self.fanout.merge(operations, self._muted)
-        broken: list[Session] = []
-        now = time.monotonic()
-        for targets, data in merged.deliveries:
-            size = len(data)
-            delivered = 0
-            for session in targets:
-                if session.pending:
-                    session.queue(data, 0, now)
-                else:
-                    try:
-                        sent = session.send(data)
-                    except BlockingIOError:
-                        sent = 0
-                    except OSError:
-                        broken.append(session)
-                        continue
-                    if sent < size:
-                        session.queue(data, sent, now)
-                        self._behind[session.number] = session
-                delivered += 1
-            self._messages_out += delivered * data.count(b"\n")
-        for session in broken:
-            self._lose_output(session)
-        for number in merged.closes:
-            self._finish(self.sessions[number], now)
-        if self._behind:
-            self._check_behind(now)
+    def _take_over(self) -> None:
+        takeover, self._takeover = self._takeover, None
+        assert takeover is not None
+        inherited, self._inherited = self._inherited, {}
+        replayed = take_over(takeover, inherited, self.reader, self.writer, self.ledger)
+        for session in inherited.values():
+            if session.socket is not None:
+                self._watch(session)
+        if inherited:
+            seconds = time.monotonic() - takeover.started
+            self.report(
+                REPORT_RECOVERED,
+                sessions=len(inherited),
+                batches=len(takeover.batches),
+                bytes=replayed,
+                seconds=seconds,
+            )
 
-    def _finish(self, session: Session, now: float) -> None:
-        """Close it, at once or when its last bytes are out."""
-        session.ended = True
-        session.closing_since = now
-        self._readable.pop(session.number, None)
-        if not session.pending:
-            self._finished.append(session)
+    def _abandon(self) -> None:
+        """The router has lost all that it knew of these sessions (`broker.journal`): end them."""
+        self.reader.abandon()
+        self._frames.clear()
+        for session in [*self.sessions.values(), *self._inherited.values()]:
+            self._close(session)
+        self._inherited.clear()
 
-    def _flush(self, session: Session) -> None:
+    def _send_frame(self, always: bool = False) -> None:
+        if self.link is None or not self._welcome or self._takeover is not None:
+            return
+        if not (
+            self.reader.events
+            or always
+            or self.writer.batch - self._told >= _UNTOLD_BATCHES
+            or self._untold_bytes >= _UNTOLD_BYTES
+        ):
+            return
+        if not self.control.wants_write:  # or the supervisor might never hear of sessions that were closed
+            self._told = self.writer.acknowledged()
+        self._untold_bytes = 0
+        self._frame_number += 1
+        frame = encode((self._frame_number, self._told, self.reader.take_frame(self._frame_number)))
+        self._frames.append((self._frame_number, frame))
         try:
-            done = session.flush()
-        except OSError:
-            self._lose_output(session)
-            done = True
-        if done:
-            self._behind.pop(session.number, None)
-            if session.closing_since is not None:
-                self._finished.append(session)
-
-    def _lose_output(self, session: Session) -> None:
-        """Nobody reads there any more. What they said before they went is read to its end all the same."""
-        session.send = len  # whatever is sent is gone, whole
-        session.pending.clear()
-        session.pending_bytes = 0
-        self._behind.pop(session.number, None)
-        session.hangup = session.reset = True
-        if not (session.ended or session.in_flight or session.paced):
-            self._readable[session.number] = session
-
-    def _check_behind(self, now: float) -> None:
-        """End whoever is too far behind, in bytes or in seconds; nobody else ever waits for them."""
-        settings = self.settings
-        for session in list(self._behind.values()):
-            if session.closing_since is not None:
-                if now - session.closing_since > _LAST_WORDS_SECONDS:
-                    self._finished.append(session)
-            elif session.number not in self._muted and (
-                session.pending_bytes > settings.max_behind_bytes
-                or now - session.pending[0][0] > settings.max_behind_seconds
-            ):
-                self._muted.add(session.number)
-                self.log(
-                    "info",
-                    f"session {session.number} ({session.address}) does not read: {session.pending_bytes} bytes and "
-                    f"{now - session.pending[0][0]:.0f} s behind; closing it",
-                )
-                session.keep_half_sent_line()
-                self._end(session, "slow")
-        if self._behind and not self._sweeping:
-            self._sweeping = True
-            self.loop.call_later(1.0, self._sweep)
+            self.link.send_frame(frame)
+        except ChannelClosed:
+            self._drop_link()
+            return
+        watch(self.loop, self.link)
 
     def _sweep(self) -> None:
         self._sweeping = False
-        if self._behind:
-            self._check_behind(time.monotonic())
-
-    # The link to the router.
-
-    def _new_link(self, fd: int) -> None:
-        if self.link is not None:
-            self._lose_link()
-        self.link = Channel(fd)
-        self._frame_number = self._batch_number = 0
-        self.loop.register(fd, READ, self._on_link)
-
-    def _lose_link(self) -> None:
-        """The router is gone, and with it all that it knew of these sessions: end them."""
-        if self.link is None:
-            return
-        self.loop.unregister(self.link.fileno())
-        self.link.close()
-        self.link = None
-        self._frames.clear()
-        self._forwarded.clear()
-        self._events.clear()
-        self._in_flight_bytes = 0
-        self._finished.extend(self.sessions.values())
+        if self.writer.behind:
+            self.writer.check_behind(time.monotonic())

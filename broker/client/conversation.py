@@ -60,7 +60,6 @@ class Ending(Enum):
     NAME_TIMED_OUT = "name timed out"
     FELL_BEHIND = "fell behind"
     CLOSING = "closing"
-    WORKER_RETIRED = "worker retired"
 
 
 class Conversation:
@@ -392,6 +391,5 @@ _HANDLERS: Final[dict[Phrase, Callable[..., list[Line]]]] = {
     phrases.NAME_TIMED_OUT: _ending(Ending.NAME_TIMED_OUT),
     phrases.FELL_BEHIND: _ending(Ending.FELL_BEHIND),
     phrases.CLOSING: _ending(Ending.CLOSING),
-    phrases.WORKER_RETIRED: _ending(Ending.WORKER_RETIRED),
 }
 """What to do about each sentence that `broker.client.recogniser` finds; called with the line and its placeholders."""

@@ -47,7 +47,6 @@ _REPLIES: Final = (
     phrases.GOODBYE,
     phrases.KICKED,
     phrases.KICKED_BECAUSE,
-    phrases.WORKER_RETIRED,
     phrases.FELL_BEHIND,
     phrases.CLOSING,
 )

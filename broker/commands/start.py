@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib
 import json
 import logging
 import logging.handlers
@@ -21,32 +22,31 @@ from broker.control import ControlServer
 from broker.control_commands import handlers
 from broker.errors import BrokerError, ConfigError, StartError
 from broker.event_log import EventLog
+from broker.journal import Journal
 from broker.linux import lowest_nice_allowed, raise_descriptor_limit
-from broker.listeners import open_all
+from broker.listeners import Listener, open_all
+from broker.reload import NewCode
 from broker.settings import WORKERS_MAX, Resolved, Settings
-from broker.state_dir import CONTROL_SOCKET, EVENT_FILE, LOG_FILE, PidLock, make_state_dir
-from broker.supervisor import Entries, Supervisor
+from broker.state_dir import CONTROL_SOCKET, EVENT_FILE, JOURNAL_DIR, LOG_FILE, PidLock, make_state_dir
+from broker.supervisor import Supervisor
 from broker.terminal_log import TerminalLogHandler, write_if_possible
-from workers.acceptor import AcceptorProcess
-from workers.harness import Birth, live
-from workers.router import RouterProcess
-from workers.worker import WorkerProcess
+from workers.entries import ENTRIES, Birth
 
-_ENTRIES: Final[Entries] = {
-    "router": partial(live, RouterProcess),
-    "worker": partial(live, WorkerProcess),
-    "acceptor": partial(live, AcceptorProcess),
-}
 _DESCRIPTORS_BESIDE_CLIENTS: Final = 4 * (WORKERS_MAX + 2) + 64 + 128
 """The supervisor's own: four a child (pipe, pidfd, reports, stack), control connections, and sockets on their way."""
 _LOG_BYTES: Final = 4 * 1024 * 1024
 
 Announce = Callable[[str], None]
+Load = Callable[[tuple[Listener, ...]], NewCode]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Every setting is a flag; see `broker.settings`."""
     settings_module.add_arguments(parser)
+    parser.add_argument(
+        "--discard-journal", action="store_true",
+        help="start also if the journal that a broker has left behind is damaged, and remove it",
+    )  # fmt: skip
     parser.add_argument(
         "--detach", action="store_true",
         help="go to the background; returns once clients can connect, or with the reason why they cannot",
@@ -57,10 +57,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Start and serve; with --detach, start and return."""
     resolved = settings_module.from_arguments(arguments, os.environ)
     if arguments.detach:
-        return _detach(resolved)
+        return _detach(resolved, partial(_load_anew, arguments), arguments.discard_journal)
     handler = TerminalLogHandler(sys.stderr.fileno())
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
-    return serve(resolved, handler, _print)
+    return serve(resolved, handler, _print, partial(_load_anew, arguments), arguments.discard_journal)
+
+
+def _load_anew(arguments: argparse.Namespace, listeners: tuple[Listener, ...]) -> NewCode:
+    """Code and settings of today, for a reload: to be called when nothing of ours is imported any more."""
+    settings = importlib.import_module("broker.settings").from_arguments(arguments, os.environ).settings
+    entries = importlib.import_module("workers.entries")
+    entries.rehearse(settings, listeners)
+    return NewCode(settings, entries.ENTRIES, entries.Birth)
 
 
 def _print(banner: str) -> None:
@@ -68,8 +76,10 @@ def _print(banner: str) -> None:
     write_if_possible(sys.stdout.fileno(), banner + "\n")  # `broker start | head -1` is no reason to stop, or to wait
 
 
-def serve(resolved: Resolved, log_handler: logging.Handler, announce: Announce) -> int:
-    """Be the supervisor until the broker stops; BrokerError if it cannot start."""
+def serve(
+    resolved: Resolved, log_handler: logging.Handler, announce: Announce, load: Load, discard_journal: bool
+) -> int:
+    """Be the supervisor until the broker stops; BrokerError if it cannot start. `load` is for a reload."""
     logger = logging.getLogger("broker")
     logger.setLevel(resolved.settings.log_level.upper())
     logger.handlers = [log_handler]
@@ -78,17 +88,19 @@ def serve(resolved: Resolved, log_handler: logging.Handler, announce: Announce) 
     make_state_dir(settings.state_dir)
     lock = PidLock(settings.state_dir)
     try:
+        _clear_journal(settings.state_dir / JOURNAL_DIR, discard_journal, logger)
         listeners = open_all(settings.listen)
         try:
             supervisor = Supervisor(
-                settings, listeners, EventLog(settings.state_dir / EVENT_FILE), _ENTRIES, Birth,
-                lambda: announce(_banner(resolved, supervisor)),
+                settings, listeners, EventLog(settings.state_dir / EVENT_FILE), ENTRIES, Birth,
+                lambda: announce(_banner(resolved, supervisor)), partial(load, tuple(listeners)),
             )  # fmt: skip
             control = ControlServer(supervisor.loop, settings.state_dir / CONTROL_SOCKET, handlers(supervisor))
             try:
                 status = supervisor.run()
             finally:
                 control.close()
+                Journal(settings.state_dir / JOURNAL_DIR, "process", bytes(16)).discard()
         finally:
             for listener in listeners:
                 listener.close()
@@ -97,6 +109,17 @@ def serve(resolved: Resolved, log_handler: logging.Handler, announce: Announce) 
     if supervisor.failure:
         raise StartError(f"the broker has stopped: {supervisor.failure}; `broker events` tells what happened")
     return status
+
+
+def _clear_journal(directory: Path, discard: bool, logger: logging.Logger) -> None:
+    """A broker that was killed has left its journal behind, and its clients have lost their connections: look whether
+    it is sound, as the disk may not be, and begin a new one. JournalDamaged if it is not, unless it may be discarded.
+    """
+    journal = Journal(directory, "process", bytes(16))
+    if not discard:
+        for warning in journal.recover().warnings:
+            logger.warning("%s", warning)
+    journal.discard()
 
 
 def _within_limits(resolved: Resolved, logger: logging.Logger) -> Settings:
@@ -161,7 +184,7 @@ def _program() -> str:
         return str(called.absolute())
 
 
-def _detach(resolved: Resolved) -> int:
+def _detach(resolved: Resolved, load: Load, discard_journal: bool) -> int:
     """Serve in a process of its own session, and wait for it to say that clients can connect, or why not."""
     reader, writer = os.pipe()
     pid = os.fork()
@@ -184,10 +207,10 @@ def _detach(resolved: Resolved) -> int:
     if os.fork():
         os._exit(0)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    os._exit(_serve_detached(resolved, writer))
+    os._exit(_serve_detached(resolved, writer, load, discard_journal))
 
 
-def _serve_detached(resolved: Resolved, writer: int) -> int:
+def _serve_detached(resolved: Resolved, writer: int, load: Load, discard_journal: bool) -> int:
     answers = os.fdopen(writer, "w", encoding="utf-8")
     null = os.open(os.devnull, os.O_RDWR)
 
@@ -207,7 +230,7 @@ def _serve_detached(resolved: Resolved, writer: int) -> int:
         # Before any child is forked, or it would hold on to the terminal, or to the pipe of who started us.
         for fd, target in ((0, null), (1, null), (2, log.fileno())):
             os.dup2(target, fd)
-        return serve(resolved, handler, lambda banner: answer(banner=banner))
+        return serve(resolved, handler, lambda banner: answer(banner=banner), load, discard_journal)
     except BrokerError as error:
         answer(error=str(error), exit_status=error.exit_status)
         return error.exit_status

@@ -28,7 +28,6 @@ from broker.occasions import (
     Renamed,
     Said,
     Whispered,
-    WorkerRetired,
 )
 from broker.phrases import LANGUAGES, Phrase
 from broker.text import clean, decode
@@ -82,7 +81,6 @@ _OCCASIONS: Final[dict[type[Occasion], tuple[str, Phrase]]] = {
     NameTimedOut: ("\n* ", phrases.NAME_TIMED_OUT),  # the prompt has left the cursor in mid-line
     Kicked: ("* ", phrases.KICKED_BECAUSE),
     FellBehind: ("* ", phrases.FELL_BEHIND),
-    WorkerRetired: ("* ", phrases.WORKER_RETIRED),
     Closing: ("* ", phrases.CLOSING),
 }
 

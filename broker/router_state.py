@@ -1,0 +1,244 @@
+"""All that a router knows, as a deterministic state machine: the chat, and where it is with each worker. Pure.
+
+Theory of operation. The router writes each record of inputs to its journal, then applies it here, then sends what comes
+out. So a router that replays the journal makes the same batches with the same numbers, and nothing that anybody has
+seen is ever unsaid. For that, everything that could differ between two runs is an input: what came from whom, the
+time, and even that a worker has been slow (`GO_ON`, `held`).
+
+A record is `(now, [input, ...])`; `now` is in seconds of Unix time and never goes back.
+
+    (BEGIN, run)                    the first one of all: a name for this state that no other one has
+    (FRAME, worker, body, held)     a frame of a worker; `held`: it has much to take, what it says has to wait
+    (GO_ON, worker)                 it has taken enough: go on with what waits
+    (TICK,)                         time has passed
+    (KICK, request, name, reason)   as the supervisor said (`broker.messages`)
+    (MOVE, worker, {worker: sessions})
+    (SHUTDOWN,)
+
+What one record orders is cut into batches of about BATCH_BYTES. A worker for which one record has ordered
+PATIENCE_BYTES is not heard any further, until a GO_ON says that it has taken them: its further events wait here, which
+is bounded by what a worker may send unacknowledged.
+"""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from broker.chat import Chat, ChatConfig
+from broker.errors import LocalProtocolError
+from broker.framing import HEADER_BYTES, decode, encode
+from broker.messages import KICK, KICKED, MOVE, SHUTDOWN, Event, Operation
+from broker.replay import rewound
+
+BATCH_BYTES: Final = 1024 * 1024
+PATIENCE_BYTES: Final = 8 * 1024 * 1024
+
+FRAME: Final = 1
+GO_ON: Final = 2
+TICK: Final = 3
+BEGIN: Final = 4
+
+Input: TypeAlias = tuple[Any, ...]
+Resume: TypeAlias = tuple[int, int, dict[int, list[int]], dict[int, tuple[bool, int]]]
+
+
+@dataclass(slots=True)
+class WorkerView:
+    """Where the router is with one worker, whichever process that is at the time."""
+
+    received: int = 0
+    """The last frame that has come."""
+    applied: int = 0
+    """The last frame all of whose events have been applied."""
+    owed: bool = False
+    """Frames with events have been applied that no batch has acknowledged."""
+    batch: int = 0
+    """The last batch that has been made."""
+    acknowledged: int = 0
+    """The last batch that has been acknowledged."""
+    retained: deque[tuple[int, bytes]] = field(default_factory=deque)
+    """Batches that have not been acknowledged, as frames."""
+    retained_bytes: int = 0
+    waiting: deque[tuple[int, deque[Event]]] = field(default_factory=deque)
+    """Frames with events that are still to be applied."""
+    ordered_bytes: int = 0
+    """In batches of the record at hand."""
+    given: dict[int, int] = field(default_factory=dict)
+    """Sessions that it was told to give away, and by which batch."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a record leads to: frames for workers, replies to the supervisor, workers who broke the rules, bugs."""
+
+    frames: list[tuple[int, bytes]] = field(default_factory=list)
+    replies: list[tuple[Any, ...]] = field(default_factory=list)
+    broken: dict[int, str] = field(default_factory=dict)
+    bugs: list[str] = field(default_factory=list)
+
+
+class RouterState:
+    """Inputs in, batches out. `run` names this state: a worker that has served another one has to begin anew."""
+
+    def __init__(self, config: ChatConfig) -> None:
+        self.run = b""
+        self.chat = Chat(config)
+        self.now = 0.0
+        self.views: dict[int, WorkerView] = {}
+
+    def view(self, worker: int) -> WorkerView:
+        """What is known of a worker."""
+        view = self.views.get(worker)
+        if view is None:
+            view = self.views[worker] = WorkerView()
+        return view
+
+    # Inputs.
+
+    def apply(self, now: float, inputs: Iterable[Input]) -> Outcome:
+        """Apply one record. Nothing in it can make this raise: whatever is wrong is part of the outcome."""
+        self.now = max(self.now, now)
+        outcome = Outcome()
+        for view in self.views.values():
+            view.ordered_bytes = 0
+        for item in inputs:
+            code, *arguments = item
+            if code == FRAME:
+                self._frame(outcome, *arguments)
+            else:
+                try:
+                    _HANDLERS[code](self, outcome, *arguments)
+                except Exception:
+                    outcome.bugs.append(traceback.format_exc())
+        self._cut(outcome)
+        return outcome
+
+    def _frame(self, outcome: Outcome, worker: int, body: bytes, held: bool) -> None:
+        view = self.view(worker)
+        try:
+            number, acknowledged, events = decode(body)
+            if number != view.received + 1:
+                raise LocalProtocolError(f"frame {number} came where frame {view.received + 1} should")
+        except (LocalProtocolError, ValueError, TypeError) as error:
+            outcome.broken[worker] = str(error)
+            return
+        view.received = number
+        while view.retained and view.retained[0][0] <= acknowledged:
+            view.retained_bytes -= len(view.retained.popleft()[1])
+        view.acknowledged = max(view.acknowledged, acknowledged)
+        view.waiting.append((number, deque(events)))
+        if not held:
+            self._go_on(outcome, worker)
+
+    def _go_on(self, outcome: Outcome, worker: int) -> None:
+        view = self.view(worker)
+        chat, now = self.chat, self.now
+        while view.waiting:
+            number, events = view.waiting[0]
+            view.owed |= bool(events)
+            while events:
+                if view.ordered_bytes >= PATIENCE_BYTES:
+                    return
+                event = events.popleft()
+                try:
+                    chat.apply(now, worker, (event,))
+                except LocalProtocolError as error:
+                    outcome.broken[worker] = str(error)
+                except Exception:
+                    # The next router would stumble over it too: whoever said it goes, nobody else.
+                    outcome.bugs.append(traceback.format_exc())
+                    chat.expel(now, event[1])
+                if chat.ordered_bytes >= BATCH_BYTES:
+                    self._cut(outcome)
+            view.applied = number
+            view.waiting.popleft()
+
+    def _begin(self, _outcome: Outcome, run: bytes) -> None:
+        self.run = run
+
+    def _tick(self, _outcome: Outcome) -> None:
+        self.chat.tick(self.now)
+
+    def _kick(self, outcome: Outcome, request: int, name: str, reason: str) -> None:
+        outcome.replies.append((KICKED, request, self.chat.kick(self.now, name, reason)))
+
+    def _move(self, _outcome: Outcome, source: int, targets: dict[int, int]) -> None:
+        """Sessions whose last move is not over, here or there, stay; whoever asked asks again."""
+        sessions = iter([session for session in self.chat.sessions_of(source) if not session.awaited])
+        view = self.view(source)
+        for target, count in targets.items():
+            given = self.view(target).given
+            for session in sessions:
+                if given.get(session.number, 0) <= self.view(target).acknowledged:
+                    self.chat.move_session(session, target)
+                    view.given[session.number] = view.batch + 1
+                    count -= 1
+                if count <= 0:
+                    break
+        view.given = {number: batch for number, batch in view.given.items() if batch > view.acknowledged}
+
+    def _shutdown(self, _outcome: Outcome) -> None:
+        self.chat.shutdown(self.now)
+
+    # Output.
+
+    def _cut(self, outcome: Outcome) -> None:
+        """Make the next batch for each worker that is to get something, or whose frames are to be acknowledged."""
+        operations = self.chat.take_operations()
+        for worker in operations.keys() - self.views.keys():
+            self.view(worker)
+        for worker, view in self.views.items():
+            batch: list[Operation] | None = operations.get(worker)
+            if batch is None and not view.owed:
+                continue
+            view.batch += 1
+            view.owed = False
+            frame = encode((view.batch, view.applied, batch or []))
+            view.retained.append((view.batch, frame))
+            view.retained_bytes += len(frame)
+            view.ordered_bytes += len(frame)
+            outcome.frames.append((worker, frame))
+
+    def resume(self, worker: int) -> Resume:
+        """What a new process has to know that is to be this worker; then it needs all that is retained."""
+        view = self.view(worker)
+        operations = [operation for _, frame in view.retained for operation in decode(frame[HEADER_BYTES:])[2]]
+        groups: dict[int, list[int]] = {}
+        for group, session in self.chat.memberships(worker):
+            groups.setdefault(group, []).append(session)
+        known = {session.number: (session.awaited, session.consumed) for session in self.chat.sessions_of(worker)}
+        return view.acknowledged, view.batch, rewound(groups, operations), known
+
+    @property
+    def retained_bytes(self) -> int:
+        """Of all workers together."""
+        return sum(view.retained_bytes for view in self.views.values())
+
+    # Snapshots.
+
+    def dump(self) -> bytes:
+        """The whole state."""
+        return pickle.dumps(self, pickle.HIGHEST_PROTOCOL)
+
+
+def load(data: bytes, config: ChatConfig) -> RouterState:
+    """The state that `dump` gave, with the configuration of today. Only for bytes of our own."""
+    state = pickle.loads(data)
+    assert isinstance(state, RouterState)
+    state.chat.config = config
+    return state
+
+
+_HANDLERS: Final[dict[int, Any]] = {
+    BEGIN: RouterState._begin,
+    GO_ON: RouterState._go_on,
+    TICK: RouterState._tick,
+    KICK: RouterState._kick,
+    MOVE: RouterState._move,
+    SHUTDOWN: RouterState._shutdown,
+}

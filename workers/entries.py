@@ -1,0 +1,30 @@
+"""What the supervisor's children run, by role. Loaded by whoever starts the broker, and anew by a reload."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from broker.listeners import Listener
+from broker.router_state import RouterState
+from broker.settings import Settings
+from broker.supervisor import Entries
+from workers.acceptor import AcceptorProcess
+from workers.harness import Birth, live
+from workers.router import RouterProcess, chat_config
+from workers.worker import WorkerProcess
+
+ENTRIES: Final[Entries] = {
+    "router": partial(live, RouterProcess),
+    "worker": partial(live, WorkerProcess),
+    "acceptor": partial(live, AcceptorProcess),
+}
+
+__all__ = ["ENTRIES", "Birth", "rehearse"]
+
+
+def rehearse(settings: Settings, listeners: tuple[Listener, ...]) -> None:
+    """Do what the children do before they are ready, as far as it touches nothing; raises what they would raise."""
+    state = RouterState(chat_config(settings, listeners))
+    state.apply(0.0, [])
+    state.dump()

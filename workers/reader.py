@@ -1,0 +1,244 @@
+"""The input half of a worker: which session is read when, what is forwarded, and when it is consumed.
+
+The way of input: an edge of epoll marks a session readable; a peek finds whole lines; one frame a wake-up carries all
+of them to the router; its acknowledgement lets them be consumed from the kernel, and the session is looked at again.
+Pacing, fairness and the bound on unacknowledged input are all *not reading*, so nothing is ever dropped and a flooding
+sender waits in its own `send`. Knows nothing of the output, and of the router only the numbers of the frames.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections.abc import Callable
+from typing import Final
+
+from broker.messages import ARRIVED, ATTACHED, ENDED, LINES, OVERLONG, EndCause, Event
+from broker.pacing import TokenBucket
+from broker.settings import Settings
+from workers.session import Session
+
+_HANGUP: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+_PEEK_BYTES: Final = 16 * 1024
+_LINES_PER_TURN: Final = 128
+"""No session forwards more lines than this before every other readable one had its turn."""
+_IN_FLIGHT_LIMIT_BYTES: Final = 1024 * 1024
+"""Unacknowledged input of all sessions; past it nothing is read until the router has caught up."""
+_SHORTEST_PAUSE_SECONDS: Final = 0.02
+"""Waking up for every single line of a flood would cost more than it paces."""
+
+
+class Reader:
+    """Reads the sessions it is told of. `call_later(delay_seconds, callback)` is the loop's."""
+
+    def __init__(self, settings: Settings, call_later: Callable[[float, Callable[[], None]], object]) -> None:
+        self._settings = settings
+        self._call_later = call_later
+        self.events: list[Event] = []  # for the next frame
+        self.messages_in = 0
+        self._forwarded: list[tuple[Session, int]] = []  # who forwarded how much, in the next frame
+        self._frames: dict[int, list[tuple[Session, int]]] = {}  # the same by frame number
+        self._in_flight_bytes = 0
+        self._readable: dict[int, Session] = {}  # in the order in which they get their turn
+        self._addresses: dict[str, tuple[TokenBucket, set[int]]] = {}
+        # A peek of this many bytes without an LF is a line that is too long (1 for the CR of CRLF).
+        self._longest_line = settings.max_line_bytes + 1
+        self._peek_bytes = max(_PEEK_BYTES, self._longest_line + 1)
+
+    # Sessions come and go.
+
+    def announce(self, session: Session) -> None:
+        """Tell the router of a session that it does not know."""
+        self.events.append((ATTACHED, session.number, session.listener, session.peer))
+
+    def arrived(self, session: Session) -> None:
+        """Tell the router that a session's socket has come from another worker."""
+        self.events.append((ARRIVED, session.number))
+
+    def end(self, session: Session, cause: EndCause) -> None:
+        """Nothing more comes from this session: say so once, and wait for the router to close it."""
+        if not session.ended:
+            session.ended = True
+            self._readable.pop(session.number, None)
+            self.events.append((ENDED, session.number, cause))
+
+    def missing(self, number: int) -> None:
+        """The router knows a session whose socket is nowhere."""
+        self.events.append((ENDED, number, "reset"))
+
+    def stop_reading(self, session: Session) -> None:
+        """It is not to be read any more."""
+        self._readable.pop(session.number, None)
+
+    def forget(self, session: Session) -> None:
+        """The session is no longer this worker's."""
+        self._readable.pop(session.number, None)
+        entry = self._addresses.get(session.address)
+        if entry is not None:
+            entry[1].discard(session.number)
+            if not entry[1]:
+                del self._addresses[session.address]
+
+    def abandon(self) -> None:
+        """All that was forwarded is of no interest to anybody."""
+        self.events.clear()
+        self._forwarded.clear()
+        self._frames.clear()
+        self._readable.clear()
+        self._in_flight_bytes = 0
+
+    # Reading.
+
+    def on_events(self, session: Session, events: int) -> None:
+        """What epoll says of the session's input."""
+        if session.ended or session.detaching:
+            return
+        session.readable = True
+        if events & select.EPOLLPRI:
+            # A peek stops in front of the urgent mark for as long as there is something unread before it.
+            session.urgent = True
+        if events & _HANGUP:
+            session.hangup = True
+            if events & select.EPOLLERR:
+                session.reset = True
+                if session.paced:  # its owner is gone, and the name is not to be kept for what is still unread
+                    self.end(session, "reset")
+                    return
+        self.look(session)
+
+    def look(self, session: Session) -> None:
+        """The session may have something to read: it gets its turn."""
+        if not (session.in_flight or session.paced or session.ended or session.detaching):
+            self._readable[session.number] = session
+
+    def read(self) -> None:
+        """Give every readable session its turn, within the bound on what is in flight."""
+        if not self._readable:
+            return
+        now = time.monotonic()
+        while self._readable and self._in_flight_bytes < _IN_FLIGHT_LIMIT_BYTES:
+            number = next(iter(self._readable))
+            self._peek(self._readable.pop(number), now)
+
+    def take_frame(self, number: int) -> list[Event]:
+        """The events for the frame of that number."""
+        events, self.events = self.events, []
+        if self._forwarded:
+            self._frames[number] = self._forwarded
+            self._forwarded = []
+        return events
+
+    def consume(self, acknowledged: int) -> list[Session]:
+        """The router has these frames: take their lines out of the kernel, and look for more.
+
+        Returns the sessions that wait to be detached and have nothing in flight any more.
+        """
+        settled = []
+        while self._frames and (number := next(iter(self._frames))) <= acknowledged:
+            for session, length in self._frames.pop(number):
+                session.in_flight = 0
+                self._in_flight_bytes -= length
+                if session.socket is None:  # closed meanwhile
+                    continue
+                try:
+                    session.consume(length)
+                except OSError:
+                    self.end(session, "reset")
+                if session.detaching:
+                    settled.append(session)
+                elif session.readable or session.hangup:
+                    self.look(session)
+        return settled
+
+    def _peek(self, session: Session, now: float) -> None:
+        session.readable = False
+        assert session.socket is not None
+        try:
+            data = session.socket.recv(self._peek_bytes, socket.MSG_PEEK)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.end(session, "reset")
+            return
+        if not data:
+            self.end(session, "eof")
+            return
+        if len(data) == self._peek_bytes:
+            session.readable = True  # there may be more than one peek shows
+        end = data.rfind(b"\n") + 1
+        if end:
+            self._forward_lines(session, data, end, now)
+        elif len(data) > self._longest_line or session.urgent:
+            session.urgent = False
+            self._forward(session, (OVERLONG, session.number, session.consumed, len(data)), len(data))
+        elif session.hangup:
+            # The end of the stream ends its last line.
+            self.messages_in += 1
+            self._forward(session, (LINES, session.number, session.consumed, data + b"\n"), len(data))
+
+    def _forward_lines(self, session: Session, data: bytes, end: int, now: float) -> None:
+        lines = data.count(b"\n", 0, end)
+        granted = min(lines, _LINES_PER_TURN, self._granted(session, now))
+        if granted < lines:
+            session.readable = True
+            if granted <= 0:
+                if session.reset:
+                    self.end(session, "reset")
+                else:
+                    self._pace(session)
+                return
+            end = 0
+            for _ in range(granted):
+                end = data.index(b"\n", end) + 1
+        if session.bucket is not None:
+            session.bucket.spend(granted)
+        if session.shared_bucket is not None:
+            session.shared_bucket.spend(granted)
+        self.messages_in += granted
+        self._forward(session, (LINES, session.number, session.consumed, data[:end]), end)
+
+    def _forward(self, session: Session, event: Event, consumes: int) -> None:
+        self.events.append(event)
+        self._forwarded.append((session, consumes))
+        session.in_flight = consumes
+        self._in_flight_bytes += consumes
+
+    # Pacing.
+
+    def _granted(self, session: Session, now: float) -> int:
+        settings = self._settings
+        if session.bucket is None and settings.rate_lines_per_second:
+            session.bucket = TokenBucket(settings.rate_lines_per_second, settings.rate_burst_lines, now)
+        if session.shared_bucket is None and settings.address_rate_lines_per_second:
+            session.shared_bucket = self._address_bucket(session.address, session.number, now)
+        granted = _LINES_PER_TURN if session.bucket is None else session.bucket.available(now)
+        if session.shared_bucket is not None:
+            granted = min(granted, session.shared_bucket.available(now))
+        return granted
+
+    def _address_bucket(self, address: str, number: int, now: float) -> TokenBucket:
+        entry = self._addresses.get(address)
+        if entry is None:
+            settings = self._settings
+            # An address's sessions are spread over the workers: each grants its share.
+            share = settings.workers
+            bucket = TokenBucket(
+                settings.address_rate_lines_per_second / share, settings.address_rate_burst_lines / share, now
+            )
+            entry = self._addresses[address] = (bucket, set())
+        entry[1].add(number)
+        return entry[0]
+
+    def _pace(self, session: Session) -> None:
+        """Read this session again when a line may be read: until then its input stays in the kernel."""
+        session.paced = True
+        buckets = [bucket for bucket in (session.bucket, session.shared_bucket) if bucket is not None]
+        wait = max(bucket.wait_seconds() for bucket in buckets)
+
+        def read_on() -> None:
+            session.paced = False
+            if session.socket is not None:
+                self.look(session)
+
+        self._call_later(max(wait, _SHORTEST_PAUSE_SECONDS), read_on)
