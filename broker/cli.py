@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "renice": "change the priority of the broker's processes",
     "events": "what happened to the processes, and why",
     "scale": "more or fewer workers while it runs",
+    "chaos": "kill its processes while clients of its own chat, and check every byte",
     "kick": "end somebody's session",
     "config": "the effective settings and where each came from",
 }
