@@ -24,7 +24,7 @@ class LoadError(BrokerError):
 class Client:
     """One person's connection, of which there may be several one after the other. `worst_ns` is its longest pause."""
 
-    __slots__ = ("_epoll", "_shut", "_unsent", "person", "slow", "socket", "worst_ns")
+    __slots__ = ("_epoll", "_is_connected", "_shut", "_unsent", "person", "slow", "socket", "worst_ns")
 
     def __init__(self, epoll: select.epoll, person: Person, slow: bool) -> None:
         self.person = person
@@ -32,8 +32,14 @@ class Client:
         self.socket: socket.socket
         self.worst_ns = 0
         self._epoll = epoll
+        self._is_connected = False
         self._unsent = b""
         self._shut = False
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection, as far as is known."""
+        return self._is_connected
 
     def connect(self, url: ListenerURL) -> int:
         """Connect, have the epoll watch for input, and return the descriptor; LoadError if that cannot be."""
@@ -54,6 +60,7 @@ class Client:
             raise LoadError(f"cannot connect to {url}: {error.strerror or error}") from None
         self._unsent = b""
         self._shut = False
+        self._is_connected = True
         if not self.slow:
             self._epoll.register(self.socket, _EVENTS)
         return self.socket.fileno()
@@ -92,6 +99,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connection."""
+        self._is_connected = False
         if not self.slow:
             self._epoll.unregister(self.socket)
         self.socket.close()

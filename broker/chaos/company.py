@@ -7,7 +7,7 @@ nothing.
 from __future__ import annotations
 
 import random
-import select
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +17,6 @@ from broker.chaos.dialect import DIALECTS
 from broker.chaos.ledger import Ledger
 from broker.chaos.room_log import RoomLog
 from broker.chaos.script import MIX, Person, Texts
-from broker.text import clean, decode
 from broker.urls import ListenerURL
 
 _STALL_SECONDS: Final = 3.0
@@ -40,9 +39,9 @@ class Errand:
 
 
 class Company:
-    """`room_numbers` has, for each of `people`, the room in which it begins. The clients' sockets go to `epoll`."""
+    """`room_numbers` has, for each of `people`, the room in which it begins."""
 
-    def __init__(self, errand: Errand, epoll: select.epoll) -> None:
+    def __init__(self, errand: Errand, make_client: Callable[[Person, bool], Client]) -> None:
         self.errand = errand
         self.ledger = Ledger()
         self.dialect = DIALECTS[errand.url.protocol]
@@ -59,15 +58,15 @@ class Company:
         self._times: dict[Person, int] = {}  # how many names each has had
         for number, roles in errand.rooms.items():
             for role in roles:
-                self._seat(number, role, epoll)
+                self._seat(number, role, make_client)
 
-    def _seat(self, room: int, role: Role, epoll: select.epoll) -> None:
+    def _seat(self, room: int, role: Role, make_client: Callable[[Person, bool], Client]) -> None:
         ledger = self.ledger
         counts = ledger.unix if role.unix else ledger.tcp
         counts.clients += 1
         person = Person(self.dialect, ledger, counts, role.number, self.errand.names.person(role.number), role.variant,
                         talks=role.talks, steady=role.steady, witness=role.witness, unix=role.unix)  # fmt: skip
-        client = Client(epoll, person, role.slow)
+        client = make_client(person, role.slow)
         self.people.append(client)
         self.room_numbers.append(room)
         if role.talks:
@@ -79,7 +78,7 @@ class Company:
         """It is this one's turn, which was due then."""
         person = client.person
         kind = self.lots.choices(_KINDS, _WEIGHTS)[0]
-        if client.socket.fileno() < 0 or person.is_leaving:
+        if not client.is_connected or person.is_leaving:
             return  # it is away
         text = self.texts.text(stamp_ns)
         if person.room is None:
@@ -92,7 +91,8 @@ class Company:
             client.send(person.act(text))
         elif kind == "whisper" and self.steady:
             recipient = self.lots.choice(self.steady).person
-            client.send(person.say(text) if recipient is person else person.whisper(recipient, text))
+            alone = recipient is person or recipient.follower.disconnected
+            client.send(person.say(text) if alone else person.whisper(recipient, text))
         elif kind == "variant" and not person.is_changing:
             client.send(person.change_variant((person.variant + 1) % self.dialect.variants))
         elif kind == "rename":
@@ -138,12 +138,12 @@ class Company:
     def _give_up(self, room: RoomLog) -> None:
         for client in self.waiting:
             follower = client.person.follower
-            line = follower.first_waiting()
+            line = follower.first_waiting
             if line is not None and follower.room is room and follower.witness and follower.cursor == room.end:
                 lost = room.give_up_on(line)
                 self.ledger.tcp.lost += lost
                 if lost:
-                    self.ledger.fault(f"{room.name}: nobody heard what should come before {clean(decode(line))[:80]!r}")
+                    self.ledger.fault(f"{room.name}: nobody heard what should come before", line)
                 follower.advance()
                 return
 
@@ -163,6 +163,32 @@ class Company:
             or (client.person.unix and not unix)
             for client in self.people
         )
+
+    # The end, step by step: whoever has the sockets waits after each for what is due.
+
+    def come_home(self, here: Iterable[Client]) -> None:
+        """Those who are in no room go to one, so that there is something to hear for them."""
+        for client in here:
+            if client.person.room is None and not client.person.is_leaving:
+                client.send(client.person.join(self.room_list[0]))
+
+    def say_a_last_word(self, stamp_ns: int) -> None:
+        """One in each room: whoever missed what was last finds out by this."""
+        for room in self.room_list:
+            for client in [client for client in self.steady if client.person.room is room][:1]:
+                client.send(client.person.say(self.texts.text(stamp_ns)))
+
+    def call_names(self, here: Iterable[Client]) -> None:
+        """Everybody asks for their own name."""
+        for client in here:
+            client.send(client.person.call_name())
+
+    def call_rooms(self, here: Iterable[Client]) -> None:
+        """One in each room asks who is there."""
+        callers = {client.person.room: client for client in here if client.person.witness}
+        for room, client in callers.items():
+            if room is not None:
+                client.send(client.person.call_room())
 
     def conclude(self) -> None:
         """Nothing more will come: complete the ledger."""

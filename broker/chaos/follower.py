@@ -22,10 +22,8 @@ from broker.chaos.dialect import Dialect
 from broker.chaos.inputs import Input, Whisper
 from broker.chaos.ledger import Counts, Ledger
 from broker.chaos.room_log import Offer, Owner, RoomLog
-from broker.text import clean, decode
 
 _PERSONAL_KEPT: Final = 64
-_SHOWN_BYTES: Final = 120
 
 
 class _Met(Enum):
@@ -82,6 +80,11 @@ class Follower:
         return bool(self._lines)
 
     @property
+    def first_waiting(self) -> bytes | None:
+        """The first of them."""
+        return self._lines[0] if self._lines else None
+
+    @property
     def is_up_to_date(self) -> bool:
         """Whether all that is due so far has come, and nothing else."""
         return (
@@ -125,10 +128,8 @@ class Follower:
         self.ended = True
         self.advance()
         goodbye = self._dialect.goodbye(self.variant)
-        is_asked_for = self.finished or any(
-            given.kind == "end" or (given.kind == "quit" and goodbye in self._lines) for given in self.pending
-        )
-        if not is_asked_for:
+        last = self.pending[-1].kind if self.pending else ""
+        if not (self.finished or last == "end" or (last == "quit" and goodbye in self._lines)):
             self.disconnected = True
             self.counts.disconnected += 1
             self._fault("disconnected", b"")
@@ -173,11 +174,12 @@ class Follower:
             return
         if self.room is not None and not self.finished:
             self._skip_to(self.room.end)
-        unanswered = sum(given.reply is not None for given in self.pending)
+        answers = [given.data for given in self.pending if given.reply is not None]
         whispers = len(set(map(id, self.whispers.values())))
-        if unanswered or whispers:
-            self.counts.lost += unanswered + whispers
-            self._fault(f"{unanswered} answers and {whispers} whispers did not come, the first", self._first_due())
+        if answers or whispers:
+            self.counts.lost += len(answers) + whispers
+            first = [*answers, *self.whispers][0]
+            self._fault(f"{len(answers)} answers and {whispers} whispers did not come, the first", first)
         elif self.pending:
             self._fault("an input was not applied", self.pending[0].data)
 
@@ -222,6 +224,8 @@ class Follower:
         answered = [given for given in self.pending if given.reply is not None]
         if not answered or not (self._dialect.is_personal(line) or answered[0].kind in ("hello", "name")):
             return _Met.TAKEN if self.antechamber else _Met.STRANGE
+        if answered[0].kind in ("hello", "name", "antechamber"):
+            del answered[1:]  # whoever does not get in has no use for what comes after it
         for given in answered:
             if any(effect.index is None for effect in given.effects):
                 return _Met.WAITS
@@ -234,10 +238,7 @@ class Follower:
         while self.pending[0] is not given:
             earlier = self.pending[0]
             if earlier.reply is not None:
-                self.counts.lost += 1
-                self._fault("no answer", earlier.data)
-                self._follow(earlier)
-                self._applied(earlier)
+                self._drop(earlier)
             elif not self._pass_by_force(earlier):
                 return _Met.WAITS
         self._follow(given)
@@ -264,8 +265,12 @@ class Follower:
 
     def _pass_by_force(self, given: Input) -> bool:
         """The answer to a later input has come: the room's lines before the effect of this one are lost."""
-        if given.kind == "end" or given.effects[0].index is None:
+        if given.kind == "end":
             return False
+        if given.effects[0].index is None:
+            if given.effects[0].is_lost:
+                self.pending.popleft()
+            return given.effects[0].is_lost
         self._skip_to(given.effects[0].index)
         self.cursor += 1
         self._applied(given)
@@ -296,6 +301,27 @@ class Follower:
             self.finished = True
             self._applied(self.pending[0])
 
+    def _drop_overdue(self) -> bool:
+        """Whether the next line is one's own, so that answers to earlier inputs should have come: they are lost."""
+        for place, given in enumerate(self.pending):
+            effect = given.effects[0] if given.effects else None
+            if effect is not None and (effect.room, effect.index) == (self.room, self.cursor) and effect.kind != "left":
+                for _ in range(place + (given.reply is not None)):
+                    self._drop(self.pending[0])
+                return True
+        return False
+
+    def _drop(self, given: Input) -> None:
+        """Its answer did not come, or it was never applied."""
+        if given.reply is not None:
+            self.counts.lost += 1
+            self._fault("no answer", given.data)
+        if any(effect.index is None for effect in given.effects):
+            self.pending.popleft()
+        else:
+            self._follow(given)
+            self._applied(given)
+
     def _applied(self, given: Input) -> None:
         assert self.pending[0] is given
         self.pending.popleft()
@@ -309,7 +335,7 @@ class Follower:
         while self.cursor < index:
             before = self.cursor
             self._pass_own()
-            if self.cursor > before:
+            if self.cursor > before or self._drop_overdue():
                 continue
             line = room.line(self.variant, self.cursor)
             self.cursor += 1
@@ -369,16 +395,6 @@ class Follower:
         self.counts.torn += 1
         self._fault("torn", line)
 
-    def first_waiting(self) -> bytes | None:
-        """The line that was put off first."""
-        return self._lines[0] if self._lines else None
-
-    def _first_due(self) -> bytes:
-        if self.whispers:
-            return next(iter(self.whispers))
-        return next(given.data for given in self.pending if given.reply is not None)
-
     def _fault(self, what: str, line: bytes) -> None:
-        shown = clean(decode(line[:_SHOWN_BYTES])) + ("…" if len(line) > _SHOWN_BYTES else "")
-        room = f" in {self.room.name}" if self.room is not None else ""
-        self._ledger.fault(f"{self.owner.name}{room}: {what}" + (f": {shown!r}" if line else ""))
+        place = f" in {self.room.name}" if self.room is not None else ""
+        self._ledger.fault(f"{self.owner.name}{place}: {what}", line)

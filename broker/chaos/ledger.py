@@ -12,7 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Final
 
+from broker.text import clean, decode
+
 _EXAMPLES_KEPT: Final = 12
+_SHOWN_BYTES: Final = 120
 
 
 @dataclass(slots=True)
@@ -62,10 +65,11 @@ class Ledger:
     unix: Counts = field(default_factory=Counts)
     examples: list[str] = field(default_factory=list)
 
-    def fault(self, text: str) -> None:
-        """Keep the first few faults as examples."""
+    def fault(self, text: str, line: bytes = b"") -> None:
+        """Keep the first few faults as examples; `line` is what it is about."""
         if len(self.examples) < _EXAMPLES_KEPT:
-            self.examples.append(text)
+            shown = clean(decode(line[:_SHOWN_BYTES])) + ("…" if len(line) > _SHOWN_BYTES else "")
+            self.examples.append(f"{text}: {shown!r}" if line else text)
 
 
 def total(ledgers: Iterable[Ledger]) -> Ledger:

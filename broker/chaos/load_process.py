@@ -25,6 +25,7 @@ import time
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from multiprocessing.connection import Connection
 from typing import Any, Final
@@ -79,7 +80,7 @@ class LoadProcess:
         self.connection = connection
         self._epoll = select.epoll()
         self._epoll.register(connection.fileno(), select.EPOLLIN)
-        self.company = Company(errand, self._epoll)
+        self.company = Company(errand, partial(Client, self._epoll))
         self._lots = self.company.lots
         self._told: list[str] = []
         self._clients: dict[int, Client] = {}  # by descriptor: those that are connected
@@ -275,7 +276,7 @@ class LoadProcess:
 
     def _read_slowly(self, client: Client) -> None:
         """Read all there is, and come back later."""
-        if client.socket.fileno() < 0:
+        if not client.is_connected:
             return
         client.flush()
         delay = self._lots.uniform(*_SLOW_SECONDS) if self._due_at is not None else _SWEEP_SECONDS / 4
@@ -343,29 +344,17 @@ class LoadProcess:
     # The end.
 
     def _settle(self) -> None:
-        """Wait for all that is due; then have everybody give their names."""
-        patience = self.errand.load.patience_seconds
-        for client in self._connected():
-            if client.person.room is None and not client.person.is_leaving:
-                client.send(client.person.join(self.company.room_list[0]))
-        if self._pump(lambda: self.company.is_settled(unix=False), patience):
-            # Whoever missed the last line of a room finds out by the next one.
-            for room in self.company.room_list:
-                for client in [client for client in self.company.steady if client.person.room is room][:1]:
-                    client.send(client.person.say(self.company.texts.text(time.monotonic_ns())))
-            if self._pump(lambda: self.company.is_settled(unix=True), patience):
-                self._call_the_roll(patience)
-        self.company.conclude()
-
-    def _call_the_roll(self, patience_seconds: float) -> None:
-        callers = self._connected()
-        for client in callers:
-            client.send(client.person.call_name())
-        if self._pump(lambda: self.company.is_settled(unix=True), patience_seconds):
-            for room in self.company.room_list:
-                for client in [each for each in callers if each.person.room is room and each.person.witness][:1]:
-                    client.send(client.person.call_room())
-            self._pump(lambda: self.company.is_settled(unix=True), patience_seconds)
+        """Wait for all that is due; then call the roll."""
+        company, patience = self.company, self.errand.load.patience_seconds
+        company.come_home(self._connected())
+        if self._pump(lambda: company.is_settled(unix=False), patience):
+            company.say_a_last_word(time.monotonic_ns())
+            if self._pump(lambda: company.is_settled(unix=True), patience):
+                company.call_names(self._connected())
+                if self._pump(lambda: company.is_settled(unix=True), patience):
+                    company.call_rooms(self._connected())
+                    self._pump(lambda: company.is_settled(unix=True), patience)
+        company.conclude()
 
     def _connected(self) -> list[Client]:
         return [client for client in self._clients.values() if not client.person.follower.ended]

@@ -42,10 +42,11 @@ class Owner:
 class Effect:
     """What an input does in one room; `index` is where the log has it, None as long as nobody has heard it.
 
-    `present` is set with the index of a "joined": who was there already. `name` is the owner's from here on.
+    `is_lost`: nobody will. `present` is set with the index of a "joined": who was there already. `name` is the owner's
+    from here on.
     """
 
-    __slots__ = ("index", "kind", "lines", "name", "owner", "present", "room")
+    __slots__ = ("index", "is_lost", "kind", "lines", "name", "owner", "present", "room")
 
     def __init__(self, room: RoomLog, owner: Owner, kind: EffectKind, lines: Variants, name: str) -> None:
         self.room = room
@@ -54,6 +55,7 @@ class Effect:
         self.lines = lines
         self.name = name
         self.index: int | None = None
+        self.is_lost = False
         self.present = Present(())
 
 
@@ -141,6 +143,7 @@ class RoomLog:
         while queue[0] is not effect:
             missing = queue.popleft()
             self._strike(missing)
+            missing.is_lost = True
             self._announce(missing.owner)  # they were due all the same
             lost += len(self.members) - (missing.owner in self.members)
         return lost
