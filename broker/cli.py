@@ -31,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "events": "what happened to the processes, and why",
     "scale": "more or fewer workers while it runs",
     "reload": "new code and new settings for every process, without a disconnect",
+    "chaos": "kill its processes while clients of its own chat, and check every byte",
     "kick": "end somebody's session",
     "config": "the effective settings and where each came from",
 }

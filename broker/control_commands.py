@@ -52,6 +52,9 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
         "messages_out": supervisor.messages("messages_out"),
         "workers": supervisor.workers_wanted,
         "state_dir": str(supervisor.settings.state_dir),
+        "hang_seconds": supervisor.settings.hang_seconds,
+        "restart_intensity": supervisor.settings.restart_intensity,
+        "restart_period_seconds": supervisor.settings.restart_period_seconds,
     }
 
 
