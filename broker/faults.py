@@ -13,8 +13,8 @@ each when it has recovered. Every act leaves a file `POINT.N` with the PID in th
 process knows, whatever killed the last one, and how a test can see that what it has arranged came to pass.
 
 Where a point lies on a hot path, its call is `if faults.ENABLED: faults.point("…")`: two loads and a jump, 10 ns where
-the next system call takes a thousand. Decorators or patched classes would cost nothing at all, but could only stand before
-and after a whole function; the moments that matter lie within one, between two calls.
+the next system call takes a thousand. Decorators or patched classes would cost nothing at all, but could only stand
+before and after a whole function; the moments that matter lie within one, between two calls.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from broker.errors import DISCARD_JOURNAL, BrokerError, JournalDamaged, LocalProtocolError
 from broker.journal import SNAPSHOT_SHARE, Journal, Recovered, snapshot_due
-from broker.journal_format import HEADER_BYTES, RECORD_HEADER_BYTES
+from broker.journal_format import HEADER_BYTES, JOURNAL, RECORD_HEADER_BYTES, FileHeader
 from tests.journal_lives import RUN, Router, failing, full_disk, payloads, state_of, wait_readable
 from tests.running import is_gone, wait_until
 
@@ -401,6 +401,60 @@ def test_what_cannot_be_removed_is_made_void(router: Router, directory: Path, mo
     assert next_state(directory) == payloads(4)
 
 
+def test_what_can_be_neither_removed_nor_truncated_is_removed_before_anything_is_begun(
+    router: Router, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that was read-only for a while."""
+    router.append()
+    router.finish(router.begin_snapshot())
+    with monkeypatch.context() as patch:
+        for call in ("write", "unlink", "truncate"):
+            patch.setattr(os, call, failing(errno.EROFS, getattr(os, call)))
+        router.append()
+        assert router.retry() is None
+        assert names(directory) == ["journal-2", "snapshot-2"]
+        assert "its files could not be removed: Read-only file system" in router.journal.state
+    pidfd = router.retry()
+    assert names(directory) == ["journal-3", "snapshot-3.tmp"]
+    router.finish(pidfd)
+    assert next_state(directory) == payloads(2)
+
+
+def test_a_disk_that_takes_no_file_is_tried_once_a_second(router: Router, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = 0
+
+    def refused(*arguments: object, **keywords: object) -> int:
+        nonlocal tries
+        tries += 1
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with full_disk():
+        router.append()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refused)
+        for tenths in range(30):
+            assert router.journal.retry(tenths / 10, router.serialise) is None
+    assert tries == 3
+    assert router.journal.state == "suspended: No space left on device"
+
+
+def test_a_next_journal_that_can_be_neither_written_nor_removed_suspends(
+    router: Router, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its header may be on the disk and say that nothing was appended to the one before it."""
+    router.append()
+
+    def unlink(path: Path) -> None:
+        raise OSError(errno.EIO, "bad disk") if path.exists() else FileNotFoundError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", failing(errno.EIO, os.write))
+        patch.setattr(os, "unlink", unlink)
+        assert router.begin_snapshot() is None
+        assert router.journal.state == "suspended: bad disk; and its files could not be removed: bad disk"
+    assert next_state(directory) == []
+
+
 def test_a_journal_that_cannot_be_begun_is_suspended(directory: Path) -> None:
     with full_disk():
         router = Router(directory)
@@ -576,6 +630,26 @@ def test_a_flipped_byte_anywhere_in_the_chain_is_found(directory: Path, where: s
     with pytest.raises(JournalDamaged) as damage:
         recovered(directory)
     assert where in str(damage.value) or where == "journal-3"
+
+
+@pytest.mark.parametrize("where", ["journal-2", "journal-3"])
+@pytest.mark.parametrize("content", [b"brkr", bytes(4096)])
+def test_a_journal_without_its_header_is_damage_where_it_has_been_in_use(
+    directory: Path, where: str, content: bytes
+) -> None:
+    make_chain(directory)
+    (directory / where).write_bytes(content)
+    with pytest.raises(JournalDamaged, match="header was never finished") as damage:
+        recovered(directory)
+    assert damage.value.file == str(directory / where)
+
+
+def test_a_new_chain_without_its_snapshot_does_not_continue_an_old_one(directory: Path) -> None:
+    make_chain(directory)
+    header = FileHeader(JOURNAL, 5, 9, RUN, needs_snapshot=True)
+    (directory / "journal-5").write_bytes(header.encode())
+    with pytest.raises(JournalDamaged, match="not what its name says"):
+        recovered(directory)
 
 
 @pytest.mark.parametrize(("one", "other"), [("journal-3", "journal-4"), ("journal-4", "journal-5")])
