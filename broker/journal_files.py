@@ -136,7 +136,7 @@ class JournalFiles:
         base = max(names.snapshots, default=0) or min(names.journals, default=0)
         with contextlib.suppress(OSError):
             os.truncate(self.journal(base), 0)
-        if faults.ENABLED:
+        if faults.ENABLED and base:
             faults.point("journal.giving-up")
         # The oldest first: what an earlier removal may have left must not become the newest.
         for generation in names.snapshots:
