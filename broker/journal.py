@@ -32,8 +32,9 @@ from broker.journal_files import Chain, JournalFiles
 from broker.journal_format import HEADER_BYTES, JOURNAL, RUN_BYTES, SNAPSHOT, FileHeader, encode_record, mark_of
 from broker.snapshot_process import Serialise, SnapshotProcess
 
-ROTATE_BYTES: Final = 4 * 1024 * 1024
-LIMIT_ROTATIONS: Final = 16
+ROTATE_BYTES: Final = 256 * 1024
+"""A new router has to replay that much, as a rule: some thousand lines, which take less than a tenth of a second."""
+LIMIT_BYTES: Final = 64 * 1024 * 1024
 SNAPSHOT_SHARE: Final = 0.03
 """The part of one CPU's time that snapshots may take, as long as the journals stay below a quarter of their limit."""
 RETRY_SECONDS: Final = 1.0
@@ -79,7 +80,7 @@ class Journal:
         run: bytes,
         *,
         rotate_bytes: int = ROTATE_BYTES,
-        limit_bytes: int | None = None,
+        limit_bytes: int = LIMIT_BYTES,
     ) -> None:
         if len(run) != RUN_BYTES:
             raise LocalProtocolError(f"a run id has {RUN_BYTES} bytes, not {len(run)}")
@@ -87,7 +88,7 @@ class Journal:
         self._files = JournalFiles(directory, self._durable)
         self._run = run
         self._rotate_bytes = rotate_bytes
-        self._limit_bytes = LIMIT_ROTATIONS * rotate_bytes if limit_bytes is None else limit_bytes
+        self._limit_bytes = limit_bytes
         self._recovered = False
 
         self._fd = -1  # where records go; -1 while there is no such file

@@ -2,7 +2,8 @@
 
 After OTP's `supervisor.erl` (`add_restart/3`): a child that dies more than `intensity` times within `period_seconds`
 will not get better by trying again. Within that bound the replacement comes at once if the child had been of use
-for STABLE_SECONDS, else after a delay that doubles with each short life in a row.
+for STABLE_SECONDS, else after a delay that doubles with each short life in a row. Whoever decides what a life was
+worth may say that one that another process has cut short (SIGKILL) was.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ from broker.messages import (
     Role,
 )
 from broker.reload import FIXED, Load, NewCode, Reload
-from broker.restart import RestartPolicy, add_restart
+from broker.restart import STABLE_SECONDS, RestartPolicy, add_restart
 from broker.settings import Settings
 
 _MOVE_AGAIN_SECONDS: Final = 0.5
@@ -412,6 +412,8 @@ class Supervisor:
         child.counters = {}
         death = child.bury()
         self._record_death(child, pid, death)
+        if death.signal == "SIGKILL" and child.condemned_for is None:
+            useful_seconds = STABLE_SECONDS  # somebody else's doing, and no reason to wait
         if child.spec.role == "worker":
             self.custodian.workers_changed()
         elif child.spec.role == "router":

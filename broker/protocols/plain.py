@@ -65,10 +65,9 @@ def overlong(chat: Chat, session: Session) -> None:
 
 def render(occasion: Occasion, language: str) -> bytes:
     """One line; the phrase's placeholders are the occasion's fields."""
-    prefix, phrase = _OCCASIONS[type(occasion)]
     if isinstance(occasion, Kicked) and not occasion.reason:
-        phrase = phrases.KICKED
-    return f"{prefix}{phrase.fill(language, **occasion._asdict())}\n".encode()
+        return f"* {phrases.KICKED.fill(language)}\n".encode()
+    return _TEMPLATES[language][type(occasion)].format(*occasion).encode()
 
 
 _OCCASIONS: Final[dict[type[Occasion], tuple[str, Phrase]]] = {
@@ -83,6 +82,18 @@ _OCCASIONS: Final[dict[type[Occasion], tuple[str, Phrase]]] = {
     FellBehind: ("* ", phrases.FELL_BEHIND),
     Closing: ("* ", phrases.CLOSING),
 }
+
+
+def _template(kind: type[Occasion], language: str) -> str:
+    """A whole line whose placeholders are numbers of fields: naming them would make every message dearer."""
+    prefix, phrase = _OCCASIONS[kind]
+    text: str = getattr(phrase, language)
+    for number, field in enumerate(kind._fields):
+        text = text.replace(f"{{{field}}}", f"{{{number}}}")
+    return f"{prefix}{text}\n"
+
+
+_TEMPLATES: Final = {language: {kind: _template(kind, language) for kind in _OCCASIONS} for language in LANGUAGES}
 
 
 # Lines, by the session's phase.
