@@ -20,6 +20,7 @@ from typing import Any, Final, TypeAlias
 
 from broker.channel import DescriptorChannel, pipe_pair
 from broker.child_state import Event, State, next_state
+from broker.code import Code
 from broker.messages import Role
 from broker.restart import RestartHistory
 from broker.watchdog import Look, Verdict
@@ -34,12 +35,11 @@ Reports: TypeAlias = "multiprocessing.queues.Queue[dict[str, Any]]"
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """What a child is, over all its incarnations. `entry` runs in the child with what `Supervisor` passes it."""
+    """What a child is, over all its incarnations."""
 
     name: str
     role: Role
     index: int
-    entry: Callable[..., None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,9 @@ class Death:
 class Child:
     """A child spec, its state, and its present incarnation (the fields below `incarnation`, while it has one)."""
 
-    def __init__(self, spec: ChildSpec, nice: int) -> None:
+    def __init__(self, spec: ChildSpec, nice: int, code: Code) -> None:
         self.spec = spec
+        self.code = code  # of its next incarnation
         self.name = spec.name
         self.nice = nice
         self.state = State.WAITING
@@ -104,7 +105,7 @@ class Child:
                 undo.callback(os.close, stack_fd)
                 reports: Reports = CONTEXT.Queue(_REPORTS_KEPT)
                 arguments = make_arguments(self, child_fd, stack_fd, reports)
-                process = CONTEXT.Process(target=self.spec.entry, args=arguments, name=self.name)
+                process = CONTEXT.Process(target=self.code.entries[self.spec.role], args=arguments, name=self.name)
                 process.start()
             undo.pop_all()
         getattr(reports, "_writer").close()  # noqa: B009 - or its EOF would never come

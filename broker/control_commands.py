@@ -146,7 +146,9 @@ def _reload(supervisor: Supervisor, request: Request) -> None:
         raise ControlError(f"the broker is {supervisor.state}")
 
     def answer(wrong: str | None, needs_restart: list[str]) -> None:
-        request.reply({"needs_restart": needs_restart} if wrong is None else ControlError(wrong))
+        request.reply(
+            {"needs_restart": needs_restart} if wrong is None else ControlError(f"nothing was reloaded: {wrong}")
+        )
 
     supervisor.reload(answer)
 

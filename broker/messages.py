@@ -67,6 +67,10 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, TypeAlias
 
+VERSION: Final = 1
+"""Of this vocabulary. A reload brings new code to the children beside a supervisor that goes on with its own: that
+cannot be where the two differ in this number."""
+
 # Worker to router.
 ATTACHED: Final = 1
 LINES: Final = 2

@@ -15,14 +15,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Final
+from typing import Final
 
+from broker.code import Code
 from broker.errors import BrokerError
 from broker.linux import die_with_parent
 from broker.loop import READ, Loop
-from broker.settings import Settings
 
 PACKAGES: Final = ("broker", "monitor", "workers")
 FIXED: Final = ("state_dir", "listen", "durability", "max_connections")
@@ -30,16 +29,7 @@ FIXED: Final = ("state_dir", "listen", "durability", "max_connections")
 _REHEARSAL_SECONDS: Final = 20.0
 
 
-@dataclass(frozen=True)
-class NewCode:
-    """What a reload loads: the settings of today, and how children are born."""
-
-    settings: Settings
-    entries: Any
-    birth: Any
-
-
-Load = Callable[[], NewCode]
+Load = Callable[[], Code]
 """Loads code and settings anew; raises whatever is wrong with them."""
 
 
@@ -90,7 +80,7 @@ def _rehearse(load: Load, writer: int) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         with fresh_modules():
-            load()
+            load().check()
         wrong = None
     except BaseException as error:
         wrong = explain(error)
@@ -133,15 +123,16 @@ def explain(error: BaseException) -> str:
 class Reload:
     """One reload, from the rehearsal to the last child's replacement.
 
-    `adopt` is given what was loaded, and returns the names of the children to be replaced, in order; `replace` replaces
-    one, and `replaced` is to be called when it is ready; `done` is called with None, or with why nothing was changed.
+    `adopt` is given what was loaded, and returns the names of the children to be replaced, in order; `replace` begins
+    with one, and `replaced` is to be called when its replacement is ready; `done` is called with None, or with why
+    nothing was changed.
     """
 
     def __init__(
         self,
         loop: Loop,
         load: Load,
-        adopt: Callable[[NewCode], list[str]],
+        adopt: Callable[[Code], list[str]],
         replace: Callable[[str], bool],
         done: Callable[[str | None], None],
     ) -> None:
@@ -159,6 +150,7 @@ class Reload:
             try:
                 with fresh_modules():
                     new = self._load()
+                    new.check()
             except Exception as error:
                 wrong = explain(error)
         if wrong is not None:

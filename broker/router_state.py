@@ -22,6 +22,7 @@ is bounded by what a worker may send unacknowledged.
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import traceback
 from collections import deque
@@ -34,6 +35,8 @@ from broker.errors import LocalProtocolError
 from broker.framing import HEADER_BYTES, decode, encode
 from broker.messages import KICK, KICKED, MOVE, SHUTDOWN, Event, Operation
 from broker.replay import rewound
+from broker.rooms import Group, Room
+from broker.sessions import Session
 
 BATCH_BYTES: Final = 1024 * 1024
 PATIENCE_BYTES: Final = 8 * 1024 * 1024
@@ -72,6 +75,14 @@ class WorkerView:
     """Sessions that it was told to give away, and by which batch."""
 
 
+def schema_of(*kinds: type[Any]) -> tuple[tuple[str, ...], ...]:
+    """The fields of dataclasses, by which states of different code are told apart."""
+    return tuple((kind.__name__, *(item.name for item in dataclasses.fields(kind))) for kind in kinds)
+
+
+SCHEMA: Final = schema_of(WorkerView, Session, Room, Group)
+
+
 @dataclass(slots=True)
 class Outcome:
     """What a record leads to: frames for workers, replies to the supervisor, workers who broke the rules, bugs."""
@@ -87,6 +98,7 @@ class RouterState:
 
     def __init__(self, config: ChatConfig) -> None:
         self.run = b""
+        self.schema = SCHEMA
         self.chat = Chat(config)
         self.now = 0.0
         self.views: dict[int, WorkerView] = {}
@@ -227,11 +239,43 @@ class RouterState:
 
 
 def load(data: bytes, config: ChatConfig) -> RouterState:
-    """The state that `dump` gave, with the configuration of today. Only for bytes of our own."""
+    """The state that `dump` gave, with the configuration of today. Only for bytes of our own.
+
+    It may have been dumped by code of another day: what that did not know has its default.
+    """
     state = pickle.loads(data)
     assert isinstance(state, RouterState)
+    for old, new in ((state, RouterState(config)), (state.chat, Chat(config))):
+        for name, value in vars(new).items():
+            vars(old).setdefault(name, value)
+    if state.schema != SCHEMA:
+        complete(state)
+        state.schema = SCHEMA
     state.chat.config = config
     return state
+
+
+def complete(root: object) -> None:
+    """Give every dataclass instance in a graph of plain data the defaults of the fields that it lacks."""
+    seen: set[int] = set()
+    waiting = [root]
+    while waiting:
+        item = waiting.pop()
+        if id(item) in seen or isinstance(item, (str, bytes, int, float, type(None))):
+            continue
+        seen.add(id(item))
+        if isinstance(item, dict):
+            waiting += [*item.keys(), *item.values()]
+        elif isinstance(item, (list, tuple, deque)):
+            waiting += item
+        elif dataclasses.is_dataclass(item):
+            for field in dataclasses.fields(item):
+                if not hasattr(item, field.name):
+                    made = field.default_factory is not dataclasses.MISSING
+                    setattr(item, field.name, field.default_factory() if made else field.default)  # type: ignore[operator]
+                waiting.append(getattr(item, field.name))
+        elif hasattr(item, "__dict__"):
+            waiting += vars(item).values()
 
 
 _HANDLERS: Final[dict[int, Any]] = {

@@ -19,13 +19,14 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final
 
 from broker.channel import ChannelClosed, ChannelOverflow, pipe_pair, watch
 from broker.child import CONTEXT, Child, ChildSpec, Death, Reports
 from broker.child_state import Event, State
+from broker.code import Code
 from broker.custodian import Custodian
 from broker.errors import ControlError, LocalProtocolError
 from broker.event_log import EventLog
@@ -48,32 +49,28 @@ from broker.messages import (
     STOP,
     Role,
 )
-from broker.reload import FIXED, Load, NewCode, Reload
+from broker.reload import FIXED, Load, Reload
 from broker.restart import STABLE_SECONDS, RestartPolicy, add_restart
-from broker.settings import Settings
 
 _MOVE_AGAIN_SECONDS: Final = 0.5
 """Sessions that could not be moved yet, from a worker that is to stop, are asked for again that often."""
 
 _log = logging.getLogger("broker")
 
-Entries = Mapping[Role, Callable[..., None]]
-
 
 class Supervisor:
-    """The broker's parent process. `entries` are what the children run, by role; `birth` builds their argument."""
+    """The broker's parent process. `code` is what the children run; `load` loads it anew, for a reload."""
 
     def __init__(
         self,
-        settings: Settings,
+        code: Code,
         listeners: list[Listener],
         events: EventLog,
-        entries: Entries,
-        birth: Callable[..., Any],
         on_running: Callable[[], None],
         load: Load,
     ) -> None:
-        self.settings = settings
+        self._code = code
+        self.settings = settings = code.settings
         self.listeners = listeners
         self.events = events
         self.loop = Loop()
@@ -84,8 +81,6 @@ class Supervisor:
         self.state = "starting"
         self.failure: str | None = None
         self.workers_wanted = settings.workers
-        self._entries = entries
-        self._birth = birth
         self._on_running = on_running
         self._load = load
         self._reload: Reload | None = None
@@ -192,8 +187,7 @@ class Supervisor:
 
     def _add_child(self, role: Role, index: int) -> Child:
         name = "router" if role == "router" else f"{role}-{index}"
-        spec = ChildSpec(name, role, index, self._entries[role])
-        child = Child(spec, self.settings.nice.get(role, self._nice))
+        child = Child(ChildSpec(name, role, index), self.settings.nice.get(role, self._nice), self._code)
         self.children[name] = child
         return child
 
@@ -245,9 +239,9 @@ class Supervisor:
         return guarded
 
     def _make_birth(self, child: Child, control_fd: int, stack_fd: int, reports: Reports) -> tuple[Any, ...]:
-        settings = dataclasses.replace(self.settings, workers=self.workers_wanted)
+        settings = dataclasses.replace(child.code.settings, workers=self.workers_wanted)
         return (
-            self._birth(
+            child.code.birth(
                 name=child.name, index=child.spec.index, nice=child.nice, settings=settings,
                 listeners=tuple(self.listeners), supervisor_pid=os.getpid(), control_fd=control_fd,
                 stack_fd=stack_fd, run=self._run, clock_offset=self._clock_offset, ledger=self.custodian.ledger,
@@ -390,7 +384,10 @@ class Supervisor:
         if self.state == "starting":
             self._start_next_role()
         if self._reload is not None and self._reload.current == child.name:
-            self._reload.replaced()
+            if child.being_replaced:
+                self._replace(child.name)
+            else:
+                self._reload.replaced()
 
     # Children end.
 
@@ -429,7 +426,10 @@ class Supervisor:
             child.happen(Event.TOLD_TO_STOP)
             del self.children[name]
         elif child.being_replaced:
-            child.being_replaced = False
+            # A router that was killed before it ended in good order has left inputs that its own code must apply.
+            if death.exit_status == 0 or child.spec.role != "router":
+                child.code = self._code
+                child.being_replaced = False
             self._spawn_again(child)
         else:
             self._restart_or_give_up(child, useful_seconds)
@@ -568,10 +568,13 @@ class Supervisor:
             raise ControlError("a reload is under way already")
         fixed: list[str] = []
 
-        def adopt(new: NewCode) -> list[str]:
-            fixed.extend(name for name in FIXED if getattr(self.settings, name) != getattr(new.settings, name))
+        def adopt(new: Code) -> list[str]:
+            # Compared as they are written: the classes of what has been loaded anew are others.
+            fixed.extend(
+                name for name in FIXED if repr(getattr(self.settings, name)) != repr(getattr(new.settings, name))
+            )
             self._adopt(new)
-            return [child.name for role in ("worker", "router", "acceptor") for child in self.of_role(role)]
+            return [child.name for role in CHILD_ROLES for child in self.of_role(role)]
 
         def done(wrong: str | None) -> None:
             self._reload = None
@@ -585,14 +588,13 @@ class Supervisor:
         self.events.record("info", "reloading", "code and settings are read anew", "supervisor", os.getpid())
         self._reload = Reload(self.loop, self._load, adopt, self._replace, done)
 
-    def _adopt(self, new: NewCode) -> None:
+    def _adopt(self, new: Code) -> None:
+        """From here on new children get the new code; those that there are get it when they are replaced."""
         workers_before = self.settings.workers
         self.settings = dataclasses.replace(new.settings, **{name: getattr(self.settings, name) for name in FIXED})
-        self._entries, self._birth = new.entries, new.birth
+        self._code = dataclasses.replace(new, settings=self.settings)
         self._policy = RestartPolicy(self.settings.restart_intensity, self.settings.restart_period_seconds)
         self._watch.settings = self.settings
-        for child in self.children.values():
-            child.spec = dataclasses.replace(child.spec, entry=new.entries[child.spec.role])
         if self.settings.workers != workers_before:
             self.scale(self.settings.workers)
 

@@ -7,10 +7,16 @@ import signal
 
 from broker.child import CONTEXT, Child, ChildSpec
 from broker.child_state import State
+from broker.code import Code
+from broker.settings import resolve
 
 
 def test_signalling_the_dead_is_no_error_and_the_cause_is_kept() -> None:
-    child = Child(ChildSpec("worker-0", "worker", 0, lambda: None), nice=0)
+    child = Child(
+        ChildSpec("worker-0", "worker", 0),
+        0,
+        Code(resolve({}, {"HOME": "/"}).settings, {"worker": lambda: None}, tuple),
+    )
     child.spawn(lambda _child, _control, _stack, _reports: ())
     os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED | os.WNOWAIT)
     child.kill(signal.SIGKILL)  # a zombie takes it

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
+from broker.code import Entries
 from broker.listeners import Listener
 from broker.router_state import RouterState
 from broker.settings import Settings
-from broker.supervisor import Entries
 from workers.acceptor import AcceptorProcess
 from workers.harness import Birth, live
 from workers.router import RouterProcess, chat_config

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from broker import settings as settings_module
+from broker.code import Code
 from broker.control import ControlServer
 from broker.control_commands import handlers
 from broker.errors import BrokerError, ConfigError, StartError
@@ -25,7 +26,6 @@ from broker.event_log import EventLog
 from broker.journal import Journal
 from broker.linux import lowest_nice_allowed, raise_descriptor_limit
 from broker.listeners import Listener, open_all
-from broker.reload import NewCode
 from broker.settings import WORKERS_MAX, Resolved, Settings
 from broker.state_dir import CONTROL_SOCKET, EVENT_FILE, JOURNAL_DIR, LOG_FILE, PidLock, make_state_dir
 from broker.supervisor import Supervisor
@@ -37,7 +37,7 @@ _DESCRIPTORS_BESIDE_CLIENTS: Final = 4 * (WORKERS_MAX + 2) + 64 + 128
 _LOG_BYTES: Final = 4 * 1024 * 1024
 
 Announce = Callable[[str], None]
-Load = Callable[[tuple[Listener, ...]], NewCode]
+Load = Callable[[tuple[Listener, ...]], Code]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,12 +63,13 @@ def run(arguments: argparse.Namespace) -> int:
     return serve(resolved, handler, _print, partial(_load_anew, arguments), arguments.discard_journal)
 
 
-def _load_anew(arguments: argparse.Namespace, listeners: tuple[Listener, ...]) -> NewCode:
+def _load_anew(arguments: argparse.Namespace, listeners: tuple[Listener, ...]) -> Code:
     """Code and settings of today, for a reload: to be called when nothing of ours is imported any more."""
     settings = importlib.import_module("broker.settings").from_arguments(arguments, os.environ).settings
     entries = importlib.import_module("workers.entries")
     entries.rehearse(settings, listeners)
-    return NewCode(settings, entries.ENTRIES, entries.Birth)
+    version = importlib.import_module("broker.messages").VERSION
+    return Code(settings, entries.ENTRIES, entries.Birth, version)
 
 
 def _print(banner: str) -> None:
@@ -92,7 +93,7 @@ def serve(
         listeners = open_all(settings.listen)
         try:
             supervisor = Supervisor(
-                settings, listeners, EventLog(settings.state_dir / EVENT_FILE), ENTRIES, Birth,
+                Code(settings, ENTRIES, Birth), listeners, EventLog(settings.state_dir / EVENT_FILE),
                 lambda: announce(_banner(resolved, supervisor)), partial(load, tuple(listeners)),
             )  # fmt: skip
             control = ControlServer(supervisor.loop, settings.state_dir / CONTROL_SOCKET, handlers(supervisor))
