@@ -60,11 +60,12 @@ def test_a_plan_has_everything_that_was_asked_for_and_nothing_else() -> None:
 
 
 def test_a_lot_falls_on_one_of_those_there_are() -> None:
-    names = ["worker-0", "worker-1"]
-    assert choose(Victim("worker", 0.0, "SIGKILL"), names, []) == "worker-0"
-    assert choose(Victim("worker", 0.99, "SIGKILL"), names, []) == "worker-1"
-    assert choose(Victim("worker", 0.99, "SIGKILL"), names, ["worker-1"]) == "worker-0"
-    assert choose(Victim("worker", 0.5, "SIGKILL"), names, names) is None
+    there = {"router": "router", "worker-0": "worker", "worker-1": "worker"}
+    assert choose(Victim("worker", 0.0, "SIGKILL"), there) == "worker-0"
+    assert choose(Victim("worker", 0.99, "SIGKILL"), there) == "worker-1"
+    assert choose(Victim("router", 0.99, "SIGKILL"), there) == "router"
+    assert choose(Victim("acceptor", 0.5, "SIGKILL"), there) == "worker-0", "another one rather than none"
+    assert choose(Victim("worker", 0.5, "SIGKILL"), {}) is None
 
 
 def test_a_process_is_not_killed_so_often_that_the_broker_gives_up() -> None:

@@ -83,9 +83,11 @@ def pause_rows(pauses: Pauses) -> list[tuple[str, str, Summary]]:
 
 def as_text(report: Report) -> str:
     """The final page."""
-    lines = [f"{'':8}{'clients':>8}" + "".join(f"{column.replace('_', ' '):>13}" for column in COLUMNS)]
-    for name, counts in rows(report.ledger):
-        lines.append(f"{name:8}{counts.clients:8,}" + "".join(f"{getattr(counts, column):13,}" for column in COLUMNS))
+    shown = rows(report.ledger)
+    lines = [f"{'':14}" + "".join(f"{name:>13}" for name, _ in shown)]
+    for column in ("clients", *COLUMNS):
+        figures = "".join(f"{getattr(counts, column):13,}" for _, counts in shown)
+        lines.append(f"{column.replace('_', ' '):14}{figures}")
     if report.ledger.unix.clients:
         unix = report.ledger.unix
         lines.append(f"unix clients missed something at {unix.gaps:,} places, one client at {unix.most_gaps} at most")
