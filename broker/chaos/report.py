@@ -69,7 +69,7 @@ def rows(ledger: Ledger) -> list[tuple[str, Counts]]:
 
 
 def pause_rows(pauses: Pauses) -> list[tuple[str, str, Summary]]:
-    """Role, signal and pauses, of all that occurred; the sum last, if there is more than one."""
+    """Role, signal and pauses, of all that occurred; of all together last, if there is more than one."""
     found = []
     kinds: list[tuple[str | None, str | None]] = [*pauses.kinds()]
     if len(kinds) > 1:
@@ -79,6 +79,11 @@ def pause_rows(pauses: Pauses) -> list[tuple[str, str, Summary]]:
         assert summary is not None
         found.append((role or "all", signal or "", summary))
     return found
+
+
+def kills_in_words(pauses: Pauses) -> str:
+    """How many kills of whom."""
+    return ", ".join(f"{role} {count:,} {signal}" for role, signal, count in pauses.counts())
 
 
 def as_text(report: Report) -> str:
@@ -92,6 +97,7 @@ def as_text(report: Report) -> str:
         unix = report.ledger.unix
         lines.append(f"unix clients missed something at {unix.gaps:,} places, one client at {unix.most_gaps} at most")
     if report.pauses.kills:
+        lines.append(f"kills: {kills_in_words(report.pauses)}")
         lines.append(f"{'killed':12}{'by':10}{'kills':>7}{'pause, ms: p50':>16}{'p99':>9}{'worst':>9}")
         for role, signal, pause in pause_rows(report.pauses):
             lines.append(
