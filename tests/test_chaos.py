@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from broker.chaos.conductor import Conductor
 from broker.chaos.ledger import Counts, Ledger, faults, percentile, total
 from broker.chaos.pauses import Kill, Pauses, blamed
 from broker.chaos.plan import Budget, Victim, choose, strikes
+from broker.chaos.script import Texts, oldest_stamp, stamp_of
 from broker.errors import UsageError
 from broker.messages import PUBLISH, Operation
 from broker.urls import parse_listener_url
@@ -60,11 +62,12 @@ def test_a_plan_has_everything_that_was_asked_for_and_nothing_else() -> None:
 
 
 def test_a_lot_falls_on_one_of_those_there_are() -> None:
-    names = ["worker-0", "worker-1"]
-    assert choose(Victim("worker", 0.0, "SIGKILL"), names, []) == "worker-0"
-    assert choose(Victim("worker", 0.99, "SIGKILL"), names, []) == "worker-1"
-    assert choose(Victim("worker", 0.99, "SIGKILL"), names, ["worker-1"]) == "worker-0"
-    assert choose(Victim("worker", 0.5, "SIGKILL"), names, names) is None
+    there = {"router": "router", "worker-0": "worker", "worker-1": "worker"}
+    assert choose(Victim("worker", 0.0, "SIGKILL"), there) == "worker-0"
+    assert choose(Victim("worker", 0.99, "SIGKILL"), there) == "worker-1"
+    assert choose(Victim("router", 0.99, "SIGKILL"), there) == "router"
+    assert choose(Victim("acceptor", 0.5, "SIGKILL"), there) == "worker-0", "another one rather than none"
+    assert choose(Victim("worker", 0.5, "SIGKILL"), {}) is None
 
 
 def test_a_process_is_not_killed_so_often_that_the_broker_gives_up() -> None:
@@ -103,11 +106,13 @@ def test_the_pause_of_a_kill_is_the_longest_and_kills_of_one_instant_share_it() 
     for due, heard in ((0.1, 0.9), (1.01, 1.5), (1.2, 1.5), (4.99, 5.25)):
         pauses.late(due, heard)
     assert pauses.seconds == pytest.approx([0.49, 0.26, 0.26])
-    assert pauses.kinds() == [("router", "SIGKILL"), ("worker", "SIGKILL"), ("worker", "SIGSTOP")]
+    assert pauses.kinds() == [("router", "SIGKILL"), ("several", "at once")]
+    assert pauses.counts() == [("router", "SIGKILL", 1), ("worker", "SIGKILL", 1), ("worker", "SIGSTOP", 1)]
     worst = pauses.summary()
     assert worst is not None and (worst.kills, worst.worst) == (3, pytest.approx(0.49))
-    workers = pauses.summary("worker", "SIGSTOP")
-    assert workers is not None and (workers.kills, workers.median) == (1, pytest.approx(0.26))
+    several = pauses.summary("several", "at once")
+    assert several is not None and (several.kills, several.median) == (2, pytest.approx(0.26))
+    assert pauses.summary("worker", "SIGSTOP") is None, "none was alone"
     assert pauses.summary("acceptor") is None
 
 
@@ -117,6 +122,16 @@ def test_a_percentile_is_the_nearest_rank(values: list[float], share: float) -> 
     assert result in values
     assert sum(value <= result for value in values) >= share * len(values) - 1e-9
     assert sum(value < result for value in values) <= share * len(values)
+
+
+def test_the_oldest_text_that_is_heard_late_counts() -> None:
+    texts = Texts(random.Random(1), 0)
+    notice = b"ann joined the room\n"
+    lines = [b"ann: " + texts.text(stamp) + b"\n" for stamp in (5000, 3000, 4000)]
+    assert oldest_stamp(notice + b"".join(lines) + lines[0][:-5], 9000, 100) == 3000
+    assert oldest_stamp(notice, 9000, 100) == 9000
+    assert oldest_stamp(b"".join(lines), 5050, 100) == 5000, "the first is in time, and nobody looks at the others"
+    assert stamp_of(notice[:-1]) is None and stamp_of(b"x" * 60) is None
 
 
 # The ledger.

@@ -22,14 +22,17 @@ class LoadError(BrokerError):
 
 
 class Client:
-    """One person's connection, of which there may be several one after the other. `worst_ns` is its longest pause."""
+    """One person's connection, of which there may be several one after the other. `heard_ns` is when it last heard
+    anything, `worst_ns` how late it heard anything at the most.
+    """
 
-    __slots__ = ("_epoll", "_is_connected", "_shut", "_unsent", "person", "slow", "socket", "worst_ns")
+    __slots__ = ("_epoll", "_is_connected", "_shut", "_unsent", "heard_ns", "person", "slow", "socket", "worst_ns")
 
     def __init__(self, epoll: select.epoll, person: Person, slow: bool) -> None:
         self.person = person
         self.slow = slow
         self.socket: socket.socket
+        self.heard_ns = 0
         self.worst_ns = 0
         self._epoll = epoll
         self._is_connected = False

@@ -34,7 +34,7 @@ class Conductor:
         self.load = load
         self.ledgers: dict[Connection, Ledger] = {}
         self.late: list[tuple[float, float]] = []
-        """Lines that were heard late, since the last call of take_late."""
+        """As `late` in News, since the last call of take_late."""
         self.behind = 0.0
         """How far the schedule was ever behind, in seconds."""
         self._processes: list[BaseProcess] = []

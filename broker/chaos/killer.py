@@ -64,18 +64,19 @@ class Killer:
         chosen: list[tuple[Target, str]] = []
         now = time.monotonic()
         for victim in strike.victims:
-            candidates = [
-                target.name
+            candidates = {
+                target.name: target
                 for target in targets
-                if target.role == victim.role
+                if target.role in self.roles
                 and self._stopped.get(target.name) != target.pid
+                and all(target is not other for other, _ in chosen)
                 and self._budget.allows(target.name, now)
-            ]
-            name = choose(victim, candidates, [target.name for target, _ in chosen])
+            }
+            name = choose(victim, {name: target.role for name, target in candidates.items()})
             if name is None:
                 self.skipped += 1
             else:
-                chosen.append((next(target for target in targets if target.name == name), victim.signal))
+                chosen.append((candidates[name], victim.signal))
         return self._carry_out(chosen)
 
     def _carry_out(self, chosen: list[tuple[Target, str]]) -> list[Kill]:

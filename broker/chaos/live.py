@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from broker.chaos.report import COLUMNS, Report, pause_rows, rows
+from broker.chaos.report import COLUMNS, Report, kills_in_words, pause_rows, rows
 
 _LATEST_KILLS = 5
 
@@ -64,7 +64,9 @@ def _kills(report: Report) -> Text:
         f"{kill.name} {kill.signal} {pause * 1000:.0f} ms"
         for kill, pause in zip(kills[-_LATEST_KILLS:], pauses[-_LATEST_KILLS:], strict=True)
     ]
-    return Text("latest: " + " · ".join(latest) if latest else "")
+    if not latest:
+        return Text("")
+    return Text(f"kills: {kills_in_words(report.pauses)}\nlatest: " + " · ".join(latest))
 
 
 def _state(report: Report) -> Text:

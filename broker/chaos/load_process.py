@@ -33,7 +33,7 @@ from typing import Any, Final
 from broker.chaos.client import READ_BYTES, Client, LoadError
 from broker.chaos.company import Company, Errand
 from broker.chaos.ledger import Ledger
-from broker.chaos.script import stamp_of
+from broker.chaos.script import oldest_stamp
 from broker.linux import die_with_parent
 from broker.text import clean, decode
 
@@ -51,8 +51,9 @@ _HANGUP: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """How far it is. `late` has lines that were heard late, as when due and when heard, in monotonic seconds; `behind`
-    is how far the schedule itself was behind, in seconds, at the most since the last news.
+    """How far it is. `late` has the silences in which somebody should have heard something, as when they began and
+    ended, in monotonic seconds; `behind` is how far the schedule itself was behind, in seconds, at the most since the
+    last news.
     """
 
     ledger: Ledger
@@ -89,7 +90,7 @@ class LoadProcess:
         self._timer_numbers = count()
         self._due_at: float | None = None  # the next input's time
         self._interval = 0.0
-        self._late: dict[int, int] = {}  # by when a line was due: when it was heard last, in ns
+        self._late: dict[int, int] = {}  # silences that were too long, by their beginning, in ns
         self._behind = 0.0
 
     def run(self) -> None:
@@ -231,7 +232,7 @@ class LoadProcess:
         latest = b""
         line_ends = 0
         now_ns = time.monotonic_ns()
-        pause_ns = 0
+        due_ns = now_ns
         for fd, events in ready:
             client = clients.get(fd)
             if client is None:
@@ -252,9 +253,10 @@ class LoadProcess:
                 if data != latest:  # many clients get the same bytes, one after the other: look at them once
                     latest = data
                     line_ends = data.count(b"\n")
-                    pause_ns = self._pause(data, now_ns)
-                if pause_ns > client.worst_ns:
-                    client.worst_ns = pause_ns
+                    due_ns = oldest_stamp(data, now_ns, _LATE_NS)
+                if now_ns - due_ns > _LATE_NS:
+                    self._hear_late(client, due_ns, now_ns)
+                client.heard_ns = now_ns
                 follower = client.person.follower
                 follower.take(data, line_ends)
                 if follower.waits:
@@ -262,17 +264,13 @@ class LoadProcess:
                 if len(data) < READ_BYTES and not events & _HANGUP:
                     break
 
-    def _pause(self, data: bytes, now_ns: int) -> int:
-        """How long ago the first text in these bytes was due; noted if that is long."""
-        start = 0
-        while (end := data.find(b"\n", start)) >= 0:
-            due_ns = stamp_of(data[start:end])
-            if due_ns is not None:
-                if now_ns - due_ns > _LATE_NS:
-                    self._late[due_ns] = now_ns
-                return now_ns - due_ns
-            start = end + 1
-        return 0
+    def _hear_late(self, client: Client, due_ns: int, now_ns: int) -> None:
+        """Somebody should have heard this before. It was silent for them since then, or since they last heard anything:
+        what only queues behind a pause is late, but no pause of its own."""
+        client.worst_ns = max(client.worst_ns, now_ns - due_ns)
+        silent_since_ns = max(due_ns, client.heard_ns)
+        if now_ns - silent_since_ns > _LATE_NS:
+            self._late[silent_since_ns] = now_ns
 
     def _read_slowly(self, client: Client) -> None:
         """Read all there is, and come back later."""

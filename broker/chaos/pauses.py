@@ -1,12 +1,13 @@
 """The pauses that clients notice, and which kill each is owed to. Pure.
 
-A client notices a pause when a line that was due at one moment of the load's schedule is heard at a later one. Measured
-from when it was due, not from when it was sent: a load that is held up must not hide that.
+A client notices a pause when it hears nothing although something was due to it, by the load's schedule. Measured from
+when that was due, not from when it was sent: a load that is held up must not hide that.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -15,6 +16,9 @@ from broker.chaos.ledger import percentile
 
 IN_FLIGHT_SECONDS: Final = 0.05
 """A line that was due so shortly before a kill was on its way when it came."""
+
+
+SEVERAL: Final = "several"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class Pauses:
         self._moments.append(kill.at)
 
     def late(self, due: float, heard: float) -> None:
-        """A line was heard late. All kills of the same instant share the blame."""
+        """Somebody heard nothing in this time. All kills of the same instant share the blame."""
         index = blamed(self._moments, due, heard)
         if index is None:
             return
@@ -76,16 +80,29 @@ class Pauses:
             index += 1
 
     def summary(self, role: str | None = None, signal: str | None = None) -> Summary | None:
-        """Of the kills of that role and signal (None: of any); None if there were none."""
+        """Of the kills of that role and signal, and of no other process in the same instant (None: of all kills); of
+        those of several at once with the role SEVERAL. None if there were none.
+        """
+        at_once = Counter(self._moments)
         seconds = [
             pause
             for kill, pause in zip(self.kills, self.seconds, strict=True)
-            if role in (None, kill.role) and signal in (None, kill.signal)
+            if role is None or (role, signal) == self._kind(kill, at_once)
         ]
         if not seconds:
             return None
         return Summary(len(seconds), percentile(seconds, 0.5), percentile(seconds, 0.99), max(seconds))
 
     def kinds(self) -> list[tuple[str, str]]:
-        """The roles and signals that occurred, in order of their names."""
-        return sorted({(kill.role, kill.signal) for kill in self.kills})
+        """The roles and signals that occurred, as `summary` takes them, in order of their names, SEVERAL last."""
+        at_once = Counter(self._moments)
+        kinds = {self._kind(kill, at_once) for kill in self.kills}
+        return sorted(kinds, key=lambda kind: (kind[0] == SEVERAL, kind))
+
+    def counts(self) -> list[tuple[str, str, int]]:
+        """Role, signal, and how many kills of that kind there were in all, in order of their names."""
+        kinds = Counter((kill.role, kill.signal) for kill in self.kills)
+        return [(role, signal, count) for (role, signal), count in sorted(kinds.items())]
+
+    def _kind(self, kill: Kill, at_once: Counter[float]) -> tuple[str, str]:
+        return (SEVERAL, "at once") if at_once[kill.at] > 1 else (kill.role, kill.signal)

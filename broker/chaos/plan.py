@@ -10,7 +10,7 @@ never more kills than the rate allows, and any distance between two strikes can 
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -94,7 +94,9 @@ class Budget:
         return f"--restart-intensity {min(1000, int(rate * self.period_seconds * 2) + 10)}"
 
 
-def choose(victim: Victim, candidates: Sequence[str], taken: Collection[str]) -> str | None:
-    """The process that the lot falls on, of the candidates of its role that are not taken; None if there is none."""
-    free = [name for name in candidates if name not in taken]
-    return free[int(victim.lot * len(free))] if free else None
+def choose(victim: Victim, candidates: Mapping[str, str]) -> str | None:
+    """The process that the lot falls on, of these by name, with their roles: one of the victim's role if there is any,
+    so that the number of kills does not suffer when a role has one process and is drawn twice; None if there is none.
+    """
+    names = [name for name, role in candidates.items() if role == victim.role] or list(candidates)
+    return names[int(victim.lot * len(names))] if names else None

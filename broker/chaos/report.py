@@ -69,7 +69,7 @@ def rows(ledger: Ledger) -> list[tuple[str, Counts]]:
 
 
 def pause_rows(pauses: Pauses) -> list[tuple[str, str, Summary]]:
-    """Role, signal and pauses, of all that occurred; the sum last, if there is more than one."""
+    """Role, signal and pauses, of all that occurred; of all together last, if there is more than one."""
     found = []
     kinds: list[tuple[str | None, str | None]] = [*pauses.kinds()]
     if len(kinds) > 1:
@@ -81,15 +81,23 @@ def pause_rows(pauses: Pauses) -> list[tuple[str, str, Summary]]:
     return found
 
 
+def kills_in_words(pauses: Pauses) -> str:
+    """How many kills of whom."""
+    return ", ".join(f"{role} {count:,} {signal}" for role, signal, count in pauses.counts())
+
+
 def as_text(report: Report) -> str:
     """The final page."""
-    lines = [f"{'':8}{'clients':>8}" + "".join(f"{column.replace('_', ' '):>13}" for column in COLUMNS)]
-    for name, counts in rows(report.ledger):
-        lines.append(f"{name:8}{counts.clients:8,}" + "".join(f"{getattr(counts, column):13,}" for column in COLUMNS))
+    shown = rows(report.ledger)
+    lines = [f"{'':14}" + "".join(f"{name:>13}" for name, _ in shown)]
+    for column in ("clients", *COLUMNS):
+        figures = "".join(f"{getattr(counts, column):13,}" for _, counts in shown)
+        lines.append(f"{column.replace('_', ' '):14}{figures}")
     if report.ledger.unix.clients:
         unix = report.ledger.unix
         lines.append(f"unix clients missed something at {unix.gaps:,} places, one client at {unix.most_gaps} at most")
     if report.pauses.kills:
+        lines.append(f"kills: {kills_in_words(report.pauses)}")
         lines.append(f"{'killed':12}{'by':10}{'kills':>7}{'pause, ms: p50':>16}{'p99':>9}{'worst':>9}")
         for role, signal, pause in pause_rows(report.pauses):
             lines.append(

@@ -5,9 +5,11 @@ Runs in the process of `broker chaos`.
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FrameType
 from typing import Final
 
 from broker.chaos.conductor import Conductor
@@ -47,13 +49,12 @@ class Run:
         self._interrupted = False
 
     def carry_out(self) -> Report:
-        """From the first word to the verdict. Ctrl-C ends the killing; a second one ends it all."""
+        """From the first word to the verdict. Ctrl-C ends the killing; a second one is a KeyboardInterrupt."""
+        signal.signal(signal.SIGINT, self._interrupt)
         self._conductor.tell("talk")
         self._began = time.monotonic()
         try:
             self._kill()
-        except KeyboardInterrupt:
-            self._interrupted = True
         except (ControlError, NotRunningError) as error:
             self._ended = f"the broker did not live through it: {error}"
         self._talked = time.monotonic() - self._began
@@ -65,6 +66,11 @@ class Run:
             self._ended = self._ended or "the load did not come to an end"
         self._conductor.tell("leave")
         return self.report(is_final=True)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        # No exception the first time: it could tear a load process's news, and the run is to be judged.
+        self._interrupted = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def report(self, is_final: bool = False) -> Report:
         """How it stands."""
@@ -98,7 +104,9 @@ class Run:
                 return
 
     def _is_over(self) -> bool:
-        """Whether nobody is left to listen."""
+        """Whether nobody is left to listen, or somebody wants it to end."""
+        if self._interrupted:
+            return True
         ledger = self._conductor.ledger
         clients = ledger.tcp.clients + ledger.unix.clients
         over = bool(clients) and ledger.tcp.disconnected + ledger.unix.disconnected >= clients

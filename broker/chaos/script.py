@@ -210,3 +210,21 @@ def stamp_of(line: bytes) -> int | None:
         return int(digits, 16)
     except ValueError:
         return None
+
+
+def oldest_stamp(data: bytes, now_ns: int, patience_ns: int) -> int:
+    """When the text in these bytes was due that was due first; `now_ns` if there is none in them.
+
+    Texts that are heard in time are many, and come in the order in which they were due: only if the first is older than
+    `patience_ns` are the others looked at, which may have overtaken each other in a queue.
+    """
+    oldest = now_ns
+    start = 0
+    while (end := data.find(b"\n", start)) >= 0:
+        stamp = stamp_of(data[start:end])
+        if stamp is not None:
+            oldest = min(oldest, stamp)
+            if now_ns - stamp <= patience_ns:
+                break
+        start = end + 1
+    return oldest

@@ -31,6 +31,8 @@ from broker.urls import ListenerURL, parse_listener_url
 
 _DESCRIPTORS_BESIDE_CLIENTS = 64
 _LINE_SECONDS = 2.0
+_ANSWER_SECONDS = 20.0
+"""A supervisor that is busy with what we do to it may take its time."""
 _DEFAULT_INTENSITY = (12, 10.0)
 _SEEDS = 1_000_000
 _LOAD = Load()
@@ -95,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
     seed = arguments.seed if arguments.seed is not None else random.randrange(_SEEDS)
     wish = Wish(seed, arguments.seconds, arguments.kill_rate, arguments.pairs, arguments.stop_fraction)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with ControlClient(arguments.state_dir) as client:
+    with ControlClient(arguments.state_dir, _ANSWER_SECONDS) as client:
         status = client.request("status")
         budget = Budget(
             status.get("restart_intensity", _DEFAULT_INTENSITY[0]),
