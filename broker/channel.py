@@ -13,6 +13,7 @@ import errno
 import os
 import socket
 from collections import deque
+from collections.abc import Callable
 from multiprocessing.context import BaseContext
 from typing import Any, Final
 
@@ -46,11 +47,20 @@ def pipe_pair(context: BaseContext) -> tuple[int, int]:
     return own, other
 
 
+def _stream_socket(fd: int) -> socket.socket:
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=fd)
+
+
 class Channel:
     """Frames over one descriptor, which it owns from here on."""
 
-    def __init__(self, fd: int, outbox_limit_bytes: int = DEFAULT_OUTBOX_LIMIT_BYTES) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=fd)
+    def __init__(
+        self,
+        fd: int,
+        outbox_limit_bytes: int = DEFAULT_OUTBOX_LIMIT_BYTES,
+        open_socket: Callable[[int], socket.socket] = _stream_socket,
+    ) -> None:
+        self._socket = open_socket(fd)
         self._socket.setblocking(False)
         self._reader = FrameReader()
         self._outbox: deque[tuple[memoryview, list[int]]] = deque()

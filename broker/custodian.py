@@ -8,13 +8,12 @@ nothing of how children live and die; the supervisor tells it when one has.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol
 
 from broker.child import Child
 from broker.child_state import State
-from broker.custody import UNDECIDED, Custody
+from broker.custody import UNDECIDED, Custody, Descriptors
 from broker.event_log import EventLog
 from broker.ledger import Ledger
 from broker.listeners import Listener, accept
@@ -59,9 +58,10 @@ class Custodian:
         max_connections: int,
         events: EventLog,
         on_released: Callable[[set[int]], None],
+        descriptors: Descriptors,
     ) -> None:
         slots = max_connections + _SLOTS_TO_REFUSE
-        self.custody = Custody(slots)
+        self.custody = Custody(slots, descriptors)
         self.ledger = Ledger(slots)
         self.closing = False
         """Set when the broker stops: whoever still comes is turned away."""
@@ -69,6 +69,7 @@ class Custodian:
         self._listeners = listeners
         self._events = events
         self._on_released = on_released
+        self._descriptors = descriptors
         self._unassigned: dict[int, int] = {}  # sessions for which there is no worker, and who was chosen for them
         self._handlers: dict[int, Callable[..., None]] = {
             TAKE: self._take,
@@ -170,7 +171,7 @@ class Custodian:
         if held is None:
             return
         with contextlib.suppress(OSError):
-            self._staff.tell(acceptor, (REFUSED, session), [os.dup(held.fd)])
+            self._staff.tell(acceptor, (REFUSED, session), [self._descriptors.duplicate(held.fd)])
         self._release([session])
 
     # What the workers say.
@@ -197,7 +198,7 @@ class Custodian:
         child = self._child(worker)
         assert held is not None and child is not None
         try:
-            duplicate = os.dup(held.fd)
+            duplicate = self._descriptors.duplicate(held.fd)
         except OSError as error:
             self._events.record("warning", "closed", f"{held.peer} is turned away: {error.strerror}")
             self._release([session], shut_down=True)

@@ -34,10 +34,28 @@ class Held(NamedTuple):
     local: bool
 
 
+class Descriptors:
+    """All that is ever done to a client's descriptor here."""
+
+    def duplicate(self, fd: int) -> int:
+        """Another one for the same socket; OSError if there can be no more."""
+        return os.dup(fd)
+
+    def close(self, fd: int) -> None:
+        """Let go of it; the connection goes on as long as somebody else has it."""
+        os.close(fd)
+
+    def shut_down(self, fd: int) -> None:
+        """End the connection, whoever else has it."""
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as duplicate:
+            duplicate.shutdown(socket.SHUT_RDWR)
+
+
 class Custody:
     """All client sockets. Sessions are numbered from 1 and a number is never used again; slots are."""
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, descriptors: Descriptors) -> None:
+        self._descriptors = descriptors
         self._held: dict[int, Held] = {}
         self._worker_of: dict[int, int] = {}
         self._sessions_of: dict[int, dict[int, None]] = {}
@@ -88,8 +106,8 @@ class Custody:
             self._free_slots.append(held.slot)
             released.append((worker, held.address))
             if shut_down:
-                _shut_down(held.fd)
-            os.close(held.fd)
+                self._descriptors.shut_down(held.fd)
+            self._descriptors.close(held.fd)
         return released
 
     def held_of(self, worker: int) -> list[Held]:
@@ -118,10 +136,3 @@ class Custody:
     def _put(self, session: int, worker: int) -> None:
         self._worker_of[session] = worker
         self._sessions_of.setdefault(worker, {})[session] = None
-
-
-def _shut_down(fd: int) -> None:
-    with contextlib.suppress(OSError):
-        duplicate = socket.socket(fileno=os.dup(fd))
-        with duplicate:
-            duplicate.shutdown(socket.SHUT_RDWR)

@@ -34,8 +34,9 @@ class Timer:
 class Loop:
     """Calls `handler(events)` for each ready descriptor, timers when they are due, `after_wake_up` once at the end."""
 
-    def __init__(self) -> None:
-        self._epoll = select.epoll()
+    def __init__(self, epoll: select.epoll | None = None, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._epoll = select.epoll() if epoll is None else epoll
+        self._monotonic = monotonic
         self._handlers: dict[int, Handler] = {}
         self._fresh: set[int] = set()
         self._timers: list[tuple[float, int, Timer]] = []
@@ -60,7 +61,7 @@ class Loop:
 
     def call_later(self, delay_seconds: float, callback: Callable[[], None]) -> Timer:
         """Call back once, after that many seconds."""
-        timer = Timer(time.monotonic() + delay_seconds, callback)
+        timer = Timer(self._monotonic() + delay_seconds, callback)
         heapq.heappush(self._timers, (timer.when, next(self._sequence), timer))
         return timer
 
@@ -72,9 +73,10 @@ class Loop:
         """Serve until `stop`."""
         self._running = True
         while self._running:
-            self._wake_up()
+            self.wake_up()
 
-    def _wake_up(self) -> None:
+    def wake_up(self) -> None:
+        """One turn: wait until something is ready or due, and see to it."""
         try:
             ready = self._epoll.poll(self._timeout())
         except InterruptedError:
@@ -92,10 +94,10 @@ class Loop:
     def _timeout(self) -> float:
         while self._timers and self._timers[0][2].callback is None:
             heapq.heappop(self._timers)
-        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else -1
+        return max(0.0, self._timers[0][0] - self._monotonic()) if self._timers else -1
 
     def _run_timers(self) -> None:
-        now = time.monotonic()
+        now = self._monotonic()
         while self._timers and self._timers[0][0] <= now:
             timer = heapq.heappop(self._timers)[2]
             callback, timer.callback = timer.callback, None

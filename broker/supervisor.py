@@ -28,6 +28,7 @@ from broker.child import CONTEXT, Child, ChildSpec, Death, Reports
 from broker.child_state import Event, State
 from broker.code import Code
 from broker.custodian import Custodian
+from broker.custody import Descriptors
 from broker.errors import ControlError, LocalProtocolError
 from broker.event_log import EventLog
 from broker.heartbeats import HeartbeatWatch
@@ -74,7 +75,7 @@ class Supervisor:
         self.listeners = listeners
         self.events = events
         self.loop = Loop()
-        self.custodian = Custodian(self, listeners, settings.max_connections, events, self._on_released)
+        self.custodian = Custodian(self, listeners, settings.max_connections, events, self._on_released, Descriptors())
         self.custody = self.custodian.custody
         self.children: dict[str, Child] = {}
         self.started_at = time.time()

@@ -20,15 +20,16 @@ from typing import Any, ClassVar
 
 import setproctitle
 
-from broker.channel import ChannelClosed, ChannelOverflow, DescriptorChannel, watch
+from broker.channel import ChannelClosed, ChannelOverflow, watch
 from broker.custody import Held
 from broker.errors import JournalDamaged
 from broker.ledger import Ledger
 from broker.linux import die_with_parent
 from broker.listeners import Listener
-from broker.loop import READ, WRITE, Loop
+from broker.loop import READ, WRITE
 from broker.messages import REPORT_BEAT, REPORT_BYTES, REPORT_LAST_WORDS, REPORT_LOG, REPORT_READY, STOP
 from broker.settings import Settings
+from workers.platform import LINUX, Platform
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Birth:
     ledger: Ledger
     held: tuple[Held, ...]  # a worker's sessions, which it is born with
     reports: multiprocessing.queues.Queue[dict[str, Any]]
+    platform: Platform = LINUX
 
 
 class ChildProcess:
@@ -58,9 +60,10 @@ class ChildProcess:
     def __init__(self, birth: Birth) -> None:
         self.birth = birth
         self.settings = birth.settings
-        self.loop = Loop()
+        self.platform = birth.platform
+        self.loop = self.platform.loop()
         self.loop.after_wake_up = self.after_wake_up
-        self.control = DescriptorChannel(birth.control_fd)
+        self.control = self.platform.control_pipe(birth.control_fd)
         self.loop.register(self.control.fileno(), READ, self._on_control)
 
     # What a role fills in.
@@ -101,10 +104,18 @@ class ChildProcess:
     # The life.
 
     def serve(self) -> None:
-        """Report ready, then run until told to stop."""
+        """The whole of it, from being ready until told to stop."""
+        self.begin()
+        self.loop.run()
+        self.finish()
+
+    def begin(self) -> None:
+        """Report ready, and go on to beat."""
         self.report(REPORT_READY)
         self._beat()
-        self.loop.run()
+
+    def finish(self) -> None:
+        """Called when it was told to stop, after the loop."""
 
     def _beat(self) -> None:
         self.beat()

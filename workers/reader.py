@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import select
 import socket
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -32,9 +31,15 @@ _SHORTEST_PAUSE_SECONDS: Final = 0.02
 class Reader:
     """Reads the sessions it is told of. `call_later(delay_seconds, callback)` is the loop's."""
 
-    def __init__(self, settings: Settings, call_later: Callable[[float, Callable[[], None]], object]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        call_later: Callable[[float, Callable[[], None]], object],
+        monotonic: Callable[[], float],
+    ) -> None:
         self._settings = settings
         self._call_later = call_later
+        self._monotonic = monotonic
         self.events: list[Event] = []  # for the next frame
         self.messages_in = 0
         self._forwarded: list[tuple[Session, int]] = []  # who forwarded how much, in the next frame
@@ -116,7 +121,7 @@ class Reader:
         """Give every readable session its turn, within the bound on what is in flight."""
         if not self._readable:
             return
-        now = time.monotonic()
+        now = self._monotonic()
         while self._readable and self._in_flight_bytes < _IN_FLIGHT_LIMIT_BYTES:
             number = next(iter(self._readable))
             self._peek(self._readable.pop(number), now)

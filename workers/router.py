@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import marshal
-import os
-import time
 from typing import Any, Final, Literal
 
 from broker.channel import Channel, ChannelClosed, ChannelOverflow, watch
@@ -48,10 +46,10 @@ class _Link:
 
     __slots__ = ("channel", "greeted", "incarnation", "worker")
 
-    def __init__(self, worker: int, incarnation: int, fd: int) -> None:
+    def __init__(self, worker: int, incarnation: int, channel: Channel) -> None:
         self.worker = worker
         self.incarnation = incarnation
-        self.channel = Channel(fd)
+        self.channel = channel
         self.greeted = False
 
 
@@ -70,14 +68,14 @@ class RouterProcess(ChildProcess):
         self.journal: Journal | None = None
         if settings.durability != "none":
             durability: Literal["process", "power"] = "power" if settings.durability == "power" else "process"
-            self.journal = Journal(settings.state_dir / JOURNAL_DIR, durability, birth.run)
+            self.journal = self.platform.journal(settings.state_dir / JOURNAL_DIR, durability, birth.run)
         self.state = self._recover()
         self._journal_state = "off" if self.journal is None else "ok"
 
     def _recover(self) -> RouterState:
         """What the predecessor knew, from its journal; a new state if there is none."""
         state = RouterState(self._config)
-        started = time.monotonic()
+        started = self.platform.monotonic()
         records: list[bytes] = []
         if self.journal is not None:
             recovered = self.journal.recover()
@@ -89,23 +87,27 @@ class RouterProcess(ChildProcess):
         for record in records:
             state.apply(*marshal.loads(record))
         if not state.run:
-            self._inputs.append((BEGIN, os.urandom(8)))
+            self._inputs.append((BEGIN, self.platform.random_bytes(8)))
             return state
         self._recovered = {
-            "sessions": state.chat.session_count, "records": len(records), "seconds": time.monotonic() - started,
-        }  # fmt: skip
+            "sessions": state.chat.session_count,
+            "records": len(records),
+            "seconds": self.platform.monotonic() - started,
+        }
         return state
 
-    def serve(self) -> None:
+    def begin(self) -> None:
         if self._recovered is not None:
             self.report(REPORT_RECOVERED, **self._recovered)
-        super().serve()
+        super().begin()
+
+    def finish(self) -> None:
         self._apply_inputs()
         if self.journal is not None:
             # What comes next may have other code and other settings: it is to begin with a state, not with inputs.
-            self.journal.snapshot_finished(time.monotonic())
-            if self.journal.begin_snapshot(self._serialise, time.monotonic()) is not None:
-                self.journal.snapshot_finished(time.monotonic())
+            self.journal.snapshot_finished(self.platform.monotonic())
+            if self.journal.begin_snapshot(self._serialise, self.platform.monotonic()) is not None:
+                self.journal.snapshot_finished(self.platform.monotonic())
             self.journal.close()
 
     def counters(self) -> dict[str, Any]:
@@ -186,7 +188,7 @@ class RouterProcess(ChildProcess):
         old = self._links.get(worker)
         if old is not None:
             self._drain(old)
-        link = self._links[worker] = _Link(worker, incarnation, fd)
+        link = self._links[worker] = _Link(worker, incarnation, self.platform.pipe(fd))
         self.loop.register(fd, READ, lambda events: self._on_link(link, events))
 
     def _on_link(self, link: _Link, events: int) -> None:
@@ -269,7 +271,7 @@ class RouterProcess(ChildProcess):
 
     def _now(self) -> float:
         """Unix time as it was when the broker started, and what has passed since: it never goes back."""
-        return self.birth.clock_offset + time.monotonic()
+        return self.birth.clock_offset + self.platform.monotonic()
 
     def _tick(self) -> None:
         self._timer = self._timer_at = None
@@ -279,7 +281,7 @@ class RouterProcess(ChildProcess):
 
     def _look_after_journal(self, journal: Journal) -> None:
         """Keep it short by snapshots; while it is suspended, try to get the guarantee back."""
-        now = time.monotonic()
+        now = self.platform.monotonic()
         if journal.wants_snapshot(now):
             self._await_snapshot(journal, journal.begin_snapshot(self._serialise, now))
         elif journal.suspended:
@@ -302,7 +304,7 @@ class RouterProcess(ChildProcess):
 
         def finished(_events: int) -> None:
             self.loop.unregister(pidfd)
-            warning = journal.snapshot_finished(time.monotonic())
+            warning = journal.snapshot_finished(self.platform.monotonic())
             if warning is not None:
                 self.log("warning", warning)
 

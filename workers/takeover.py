@@ -7,18 +7,18 @@ since (`broker.messages`, WELCOME); the ledger and the kernel tell, for each ses
 
 from __future__ import annotations
 
-import time
+import socket
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from broker.errors import LocalProtocolError
-from broker.kernel_position import peek_offset, position_of_tcp, set_peek_offset
+from broker.kernel_position import peek_offset, set_peek_offset
 from broker.ledger import Ledger
 from broker.messages import ADD, Operation
 from broker.replay import boundaries, to_send
-from broker.stream_position import latest_batch, unpack_output, unpack_progress
+from broker.stream_position import TCPPosition, latest_batch, unpack_output, unpack_progress
 from workers.reader import Reader
 from workers.session import Session
 from workers.writer import Writer
@@ -32,20 +32,23 @@ class Batch(NamedTuple):
     size: int
 
 
+PositionOfTCP: TypeAlias = Callable[[socket.socket], TCPPosition]
+
+
 @dataclass(slots=True)
 class Takeover:
     """What the router said in its WELCOME, and the batches that have come since.
 
     `known` has, for each session that the router knows here, whether it is awaited from another worker, and how much
-    of its input has been applied.
+    of its input has been applied. `started` is when the WELCOME came, in monotonic seconds.
     """
 
+    started: float
     acknowledged: int
     last: int
     groups: dict[int, list[int]]
     known: dict[int, tuple[bool, int]]
     batches: list[Batch] = field(default_factory=list)
-    started: float = field(default_factory=time.monotonic)
 
     @property
     def complete(self) -> bool:
@@ -62,7 +65,7 @@ class Standing(NamedTuple):
     reset: bool
 
 
-def standing_of(session: Session, ledger: Ledger) -> Standing:
+def standing_of(session: Session, ledger: Ledger, position_of_tcp: PositionOfTCP) -> Standing:
     """Ask the kernel, or of a local socket the ledger; to be asked once, when the socket has come from elsewhere."""
     sock = session.socket
     assert sock is not None
@@ -81,7 +84,14 @@ def standing_of(session: Session, ledger: Ledger) -> Standing:
     return Standing(consumed, session.written, False, False)
 
 
-def take_over(takeover: Takeover, inherited: dict[int, Session], reader: Reader, writer: Writer, ledger: Ledger) -> int:
+def take_over(
+    takeover: Takeover,
+    inherited: dict[int, Session],
+    reader: Reader,
+    writer: Writer,
+    ledger: Ledger,
+    position_of_tcp: PositionOfTCP,
+) -> int:
     """Bring the inherited sessions up to the last batch and send what is unsent; returns how many bytes that was."""
     fanout = writer.fanout
     counted_up_to: dict[int, int] = {}
@@ -111,7 +121,7 @@ def take_over(takeover: Takeover, inherited: dict[int, Session], reader: Reader,
     writer.take_up(takeover.acknowledged, takeover.last, sum(batch.size for batch in takeover.batches))
     replayed = 0
     for number, session in inherited.items():
-        standing = standing_of(session, ledger)
+        standing = standing_of(session, ledger, position_of_tcp)
         session.consumed = standing.consumed
         session.hangup = session.reset = standing.reset
         own, new = b"".join(counted.get(number, ())), b"".join(fresh.get(number, ()))
@@ -120,7 +130,7 @@ def take_over(takeover: Takeover, inherited: dict[int, Session], reader: Reader,
         if data := b"".join(fresh.get(number, ())):
             session = fanout.target(number)
             writer.resume(session, data, session.due + len(data))
-    now = time.monotonic()
+    now = writer.now()
     for number in closes:
         writer.finish(fanout.target(number), now, takeover.acknowledged)
     for number, to, before in detached:

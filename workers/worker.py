@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-import time
 from collections import deque
 from typing import Any, Final
 
@@ -45,8 +44,16 @@ class WorkerProcess(ChildProcess):
         super().__init__(birth)
         self.ledger = birth.ledger
         self.sessions: dict[int, Session] = {}
-        self.reader = Reader(self.settings, self.loop.call_later)
-        self.writer = Writer(self.settings, self.ledger, self._adopt, self.reader.end, self.reader.look, self.log)
+        self.reader = Reader(self.settings, self.loop.call_later, self.platform.monotonic)
+        self.writer = Writer(
+            self.settings,
+            self.ledger,
+            self._adopt,
+            self.reader.end,
+            self.reader.look,
+            self.log,
+            self.platform.monotonic,
+        )
         self.link: Channel | None = None
         self._run = b""  # of the chat that is served; b"" before the first WELCOME
         self._welcome = False  # the router has said where it is: frames may go
@@ -61,7 +68,7 @@ class WorkerProcess(ChildProcess):
         self._sweeping = False
         for held in birth.held:
             self._inherited[held.session] = session = Session(held.session, self.ledger)
-            session.take(held, socket.socket(fileno=held.fd))
+            session.take(held, self.platform.client(held.fd))
 
     def counters(self) -> dict[str, int]:
         return {
@@ -104,7 +111,7 @@ class WorkerProcess(ChildProcess):
     # Sessions come and go.
 
     def _attach(self, held: Held, moved: bool, fd: int) -> None:
-        sock = socket.socket(fileno=fd)
+        sock = self.platform.client(fd)
         session = self._session(held.session)
         session.take(held, sock)
         if moved:
@@ -126,7 +133,7 @@ class WorkerProcess(ChildProcess):
 
     def _receive_moved(self, session: Session) -> None:
         """The other worker has written all that was due to it, and consumed all that it said."""
-        standing = standing_of(session, self.ledger)
+        standing = standing_of(session, self.ledger, self.platform.position_of_tcp)
         session.consumed = standing.consumed
         session.due += unpack_output(self.ledger.output[session.slot]).due
         self.ledger.output[session.slot] = pack_output(self.writer.batch, session.due)
@@ -186,7 +193,7 @@ class WorkerProcess(ChildProcess):
 
     def _new_link(self, fd: int) -> None:
         self._drop_link()
-        self.link = Channel(fd)
+        self.link = self.platform.pipe(fd)
         self.loop.register(fd, READ, self._on_link)
         try:
             self.link.send((HELLO, self._run, self._received))
@@ -229,7 +236,7 @@ class WorkerProcess(ChildProcess):
                 self._abandon()
             self._run = run
             self._frame_number = frame
-            self._takeover = Takeover(*resume)
+            self._takeover = Takeover(self.platform.monotonic(), *resume)
             self._received = self.writer.batch = self._told = self._takeover.acknowledged
             if self._takeover.complete:
                 self._take_over()
@@ -266,12 +273,12 @@ class WorkerProcess(ChildProcess):
         takeover, self._takeover = self._takeover, None
         assert takeover is not None
         inherited, self._inherited = self._inherited, {}
-        replayed = take_over(takeover, inherited, self.reader, self.writer, self.ledger)
+        replayed = take_over(takeover, inherited, self.reader, self.writer, self.ledger, self.platform.position_of_tcp)
         for session in inherited.values():
             if session.socket is not None:
                 self._watch(session)
         if inherited:
-            seconds = time.monotonic() - takeover.started
+            seconds = self.platform.monotonic() - takeover.started
             self.report(
                 REPORT_RECOVERED,
                 sessions=len(inherited),
@@ -314,4 +321,4 @@ class WorkerProcess(ChildProcess):
     def _sweep(self) -> None:
         self._sweeping = False
         if self.writer.behind:
-            self.writer.check_behind(time.monotonic())
+            self.writer.check_behind(self.platform.monotonic())

@@ -8,7 +8,6 @@ Knows nothing of input, and of the router only the numbers of the batches.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -39,12 +38,14 @@ class Writer:
         end: Callable[[Session, EndCause], None],
         look: Callable[[Session], None],
         log: Callable[[str, str], None],
+        monotonic: Callable[[], float],
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._end = end
         self._look = look
         self._log = log
+        self.now = monotonic  # in seconds
         self.fanout: Fanout[Session] = Fanout(adopt)
         self.batch = 0  # the last one that was delivered
         self.messages_out = 0
@@ -67,7 +68,7 @@ class Writer:
         self._held_bytes += size
         merged = self.fanout.merge(operations, self.muted)
         broken: list[Session] = []
-        now = time.monotonic()
+        now = self.now()
         words = self._ledger.output
         counted = pack_output(batch, 0)
         for targets, data in merged.deliveries:
@@ -143,7 +144,7 @@ class Writer:
         session.due = due
         self._ledger.output[session.word_slot] = pack_output(self.batch, due)
         if data:
-            session.queue(data, time.monotonic(), self._resumed_from)
+            session.queue(data, self.now(), self._resumed_from)
             self.behind[session.number] = session
             self.flush(session)
 
