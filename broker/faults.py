@@ -1,7 +1,8 @@
 """Fault points: named places in the code where a test has a process die, stop or exit, exactly there.
 
-Owned by no process: whoever passes a point that is armed does what is asked, to itself. Two variables of the
-environment arm them, read once, when this module is imported:
+Owned by no process: a child of the supervisor, or a process that it forks, does to itself what is asked of whoever
+passes an armed point. The supervisor and the commands pass them unharmed: they are nobody's to replace. Two variables
+of the environment arm them, read once, when this module is imported:
 
     BROKER_FAULTS        POINT[:COUNT[xTIMES]][:ACTION], separated by commas
     BROKER_FAULTS_STATE  an empty directory for this run of the broker
@@ -19,6 +20,7 @@ before and after a whole function; the moments that matter lie within one, betwe
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import signal
@@ -78,7 +80,7 @@ def arm(specification: str, state: str | None) -> None:
 def point(name: str) -> None:
     """This process is at the point: it ends or stops here, if that is what was asked for."""
     fault = _armed.get(name)
-    if fault is None:
+    if fault is None or multiprocessing.parent_process() is None:
         return
     fault.passed += 1
     if fault.passed != fault.count or not _claim(name, fault.times):
@@ -94,7 +96,7 @@ def _parse(part: str) -> tuple[str, _Fault]:
         raise UsageError(f"BROKER_FAULTS: {part!r} is not POINT[:COUNT[xTIMES]][:ACTION]")
     name, action = match["point"], match["action"] or "KILL"
     if name not in POINTS:
-        raise UsageError(f"BROKER_FAULTS: there is no point {name!r}; there are {', '.join(POINTS)}")
+        raise UsageError(f"BROKER_FAULTS: there is no point {name!r}\nthere are {', '.join(POINTS)}")
     if action not in ACTIONS:
         raise UsageError(f"BROKER_FAULTS: there is no action {action!r}; there are {', '.join(ACTIONS)}")
     count, times = int(match["count"] or 1), int(match["times"] or 1)

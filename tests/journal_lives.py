@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import marshal
 import mmap
+import multiprocessing
 import os
 import resource
 import select
 import signal
 import struct
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,20 +104,13 @@ class Notes:
 
 
 def live(life: Callable[[], None]) -> int:
-    """Run it in a fork, and return how that ended, as `subprocess` has it: 0, or minus the signal that killed it."""
-    pid = os.fork()
-    if pid == 0:
-        status = 99
-        try:
-            life()
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    _, status = os.waitpid(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    assert code != 99, "the life failed, see its traceback"
+    """Run it in a child, and return how that ended, as `subprocess` has it: 0, or minus the signal that killed it."""
+    process = multiprocessing.get_context("fork").Process(target=life)
+    process.start()
+    process.join()
+    code = process.exitcode
+    process.close()
+    assert code not in (None, 1), "the life failed, see its traceback"
     return code
 
 

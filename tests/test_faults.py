@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import multiprocessing
 import os
 import re
 import signal
@@ -15,7 +16,7 @@ import pytest
 from broker import faults
 from broker.errors import UsageError
 from tests.journal_lives import Router, live, payloads
-from tests.running import state_of, wait_until
+from tests.running import running_broker, state_of, wait_until
 
 ROOT = Path(__file__).parent.parent
 POINT = "journal.recovered"
@@ -71,26 +72,28 @@ def test_other_points_are_harmless_and_several_can_be_armed(state: Path) -> None
 
 
 def test_one_can_be_stopped_instead(state: Path) -> None:
-    pid = os.fork()
-    if pid == 0:
-        try:
-            faults.arm(f"{POINT}:1:STOP", str(state))
-            faults.point(POINT)
-        finally:
-            os._exit(7)
+    def life() -> None:
+        faults.arm(f"{POINT}:1:STOP", str(state))
+        faults.point(POINT)
+        os._exit(7)
+
+    process = multiprocessing.get_context("fork").Process(target=life)
+    process.start()
+    pid = process.pid
+    assert pid is not None
     try:
         wait_until(lambda: state_of(pid) == "T", "the stop")
         assert (state / f"{POINT}.1").read_text() == f"{pid}\n"
     finally:
         os.kill(pid, signal.SIGCONT)
-        _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 7, "it goes on when it is continued"
+        process.join()
+    assert process.exitcode == 7, "it goes on when it is continued"
 
 
 @pytest.mark.parametrize(
     ("specification", "message"),
     [
-        ("router.tea-time", "there is no point 'router.tea-time'; there are journal.recovering, "),
+        ("router.tea-time", "there is no point 'router.tea-time'\nthere are journal.recovering, "),
         (f"{POINT}:1:MAIM", "there is no action 'MAIM'; there are KILL, STOP, EXIT"),
         (f"{POINT}:0", f"'{POINT}:0' would never happen; counts begin with 1"),
         (f"{POINT}:1x0", f"'{POINT}:1x0' would never happen; counts begin with 1"),
@@ -111,18 +114,44 @@ def test_a_run_needs_its_directory(directory: str | None) -> None:
     assert not faults.ENABLED
 
 
-def test_the_environment_arms(state: Path) -> None:
-    code = f"from broker import faults; print(faults.ENABLED, flush=True); faults.point({POINT!r}); print('alive')"
-    for specification, printed, ended in (
-        ("", "False\nalive\n", 0),
-        (POINT, "True\n", -signal.SIGKILL),
-        (POINT, "True\nalive\n", 0),
-    ):
+def test_the_environment_arms_children_and_spares_their_parent(state: Path) -> None:
+    code = (
+        "import multiprocessing\nfrom broker import faults\n"
+        f"faults.point({POINT!r})\n"
+        f"child = multiprocessing.get_context('fork').Process(target=faults.point, args=({POINT!r},))\n"
+        "child.start()\nchild.join()\nprint(faults.ENABLED, child.exitcode)\n"
+    )
+    for specification, printed in (("", "False 0\n"), (POINT, "True -9\n"), (POINT, "True 0\n")):
         environment = os.environ | {"BROKER_FAULTS": specification, "BROKER_FAULTS_STATE": str(state)}
         process = subprocess.run(
-            [sys.executable, "-c", code], env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
+            [sys.executable, "-c", code], env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
         )
-        assert (process.stdout, process.returncode) == (printed, ended)
+        assert process.stdout == printed
+
+
+def test_a_broker_does_not_start_with_an_unknown_point(tmp_path: Path) -> None:
+    environment = os.environ | {"BROKER_FAULTS": "tea-time", "BROKER_FAULTS_STATE": str(tmp_path)}
+    command = [sys.executable, "-m", "broker", "start", "--state-dir", str(tmp_path / "state")]
+    process = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert process.returncode == 2
+    assert process.stderr.startswith("broker: BROKER_FAULTS: there is no point 'tea-time'\n")
+    assert process.stderr.count("\n") == 2
+
+
+def test_clients_do_not_notice_a_router_that_dies_within_its_appends(state: Path, tmp_path: Path) -> None:
+    """Three in a row, each when half of its eighth record is written."""
+    environment = {"BROKER_FAULTS": "journal.half-appended:8x3", "BROKER_FAULTS_STATE": str(state)}
+    with running_broker(tmp_path / "broker", environment=environment) as broker:
+        ann, bob = broker.client("ann"), broker.client("bob")
+        ann.expect("bob")
+        for number in range(40):
+            ann.send(f"line {number}")
+            assert bob.line().endswith(f"line {number}")
+        assert sorted(path.name for path in state.iterdir()) == [f"journal.half-appended.{n}" for n in (1, 2, 3)]
+        dead = {int(path.read_text()) for path in state.iterdir()}
+        assert broker.pids()["router"] not in dead and len(dead) == 3
+        ann.close()
+        bob.close()
 
 
 def test_the_points_in_the_code_are_those_of_the_table_each_once() -> None:
