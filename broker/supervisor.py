@@ -90,6 +90,7 @@ class Supervisor:
         self._kicks: dict[int, Callable[[str | None], None]] = {}
         self._last_kick = 0
         self._goodbye_said = False
+        self._journal_void = False  # the router has said that its journal is not to be trusted
         self._uneven = False  # there are new workers, who have no sessions yet
         self._messages = {"messages_in": 0, "messages_out": 0}
         self._messages_of_router = dict(self._messages)
@@ -245,7 +246,8 @@ class Supervisor:
             child.code.birth(
                 name=child.name, index=child.spec.index, nice=child.nice, settings=settings,
                 listeners=tuple(self.listeners), supervisor_pid=os.getpid(), control_fd=control_fd,
-                stack_fd=stack_fd, run=self._run, clock_offset=self._clock_offset, ledger=self.custodian.ledger,
+                stack_fd=stack_fd, run=self._run, journal_void=self._journal_void,
+                clock_offset=self._clock_offset, ledger=self.custodian.ledger,
                 held=tuple(self.custody.held_of(child.spec.index)) if child.spec.role == "worker" else (),
                 reports=reports,
             ),
@@ -341,6 +343,7 @@ class Supervisor:
             child.last_beat = time.monotonic()
             if child.spec.role == "router":
                 self._count_messages(report["counters"])
+                self._journal_void = report["counters"]["journal"].startswith("suspended")
             child.counters = report["counters"]
             child.look = child.verdict = None
         elif kind == REPORT_READY:

@@ -49,6 +49,7 @@ class Birth:
     ledger: Ledger
     held: tuple[Held, ...]  # a worker's sessions, which it is born with
     reports: multiprocessing.queues.Queue[dict[str, Any]]
+    journal_void: bool = False  # the last router's journal is not all that it knew
     platform: Platform = LINUX
 
 

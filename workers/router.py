@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from broker.channel import Channel, ChannelClosed, ChannelOverflow, watch
 from broker.chat import ChatConfig
-from broker.errors import LocalProtocolError
+from broker.errors import BrokerError, LocalProtocolError
 from broker.framing import decode
 from broker.journal import Journal
 from broker.listeners import Listener
@@ -39,6 +39,15 @@ def chat_config(settings: Settings, listeners: tuple[Listener, ...]) -> ChatConf
         name_timeout_seconds=settings.name_timeout_seconds,
         max_line_bytes=settings.max_line_bytes,
     )
+
+
+def _emptied(journal: Journal) -> Journal | None:
+    """The journal without what is in it; None if that cannot be removed, as it must never be replayed."""
+    try:
+        journal.discard()
+    except BrokerError:
+        return None
+    return journal
 
 
 class _Link:
@@ -77,6 +86,9 @@ class RouterProcess(ChildProcess):
         state = RouterState(self._config)
         started = self.platform.monotonic()
         records: list[bytes] = []
+        if self.journal is not None and self.birth.journal_void:
+            # It gives its files up itself when it has to; this is for a disk that does not even let go of them.
+            self.journal = _emptied(self.journal)
         if self.journal is not None:
             recovered = self.journal.recover()
             records = recovered.records
