@@ -254,6 +254,8 @@ class LoadProcess:
                     latest = data
                     line_ends = data.count(b"\n")
                     due_ns = oldest_stamp(data, now_ns, _LATE_NS)
+                if now_ns - due_ns > client.worst_ns:
+                    client.worst_ns = now_ns - due_ns
                 if now_ns - due_ns > _LATE_NS:
                     self._hear_late(client, due_ns, now_ns)
                 client.heard_ns = now_ns
@@ -267,7 +269,6 @@ class LoadProcess:
     def _hear_late(self, client: Client, due_ns: int, now_ns: int) -> None:
         """Somebody should have heard this before. It was silent for them since then, or since they last heard anything:
         what only queues behind a pause is late, but no pause of its own."""
-        client.worst_ns = max(client.worst_ns, now_ns - due_ns)
         silent_since_ns = max(due_ns, client.heard_ns)
         if now_ns - silent_since_ns > _LATE_NS:
             self._late[silent_since_ns] = now_ns
