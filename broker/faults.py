@@ -140,7 +140,10 @@ def point(name: str) -> None:
     if fault is None or multiprocessing.parent_process() is None or (_state / f"{name}.hold").exists():
         return
     fault.passed += 1
-    if fault.passed != fault.count or not _claim(name, fault.times):
+    if fault.passed != fault.count:
+        return
+    if not _claim(name, fault.times):
+        fault.passed = 0  # it has been done; whoever takes the files of it away wants it once more
         return
     if fault.action == "EXIT":
         os._exit(EXIT_STATUS)
@@ -153,7 +156,7 @@ def _parse(part: str) -> tuple[str, _Fault]:
         raise UsageError(f"BROKER_FAULTS: {part!r} is not POINT[:COUNT[xTIMES]][:ACTION]")
     name, action = match["point"], match["action"] or "KILL"
     if name not in POINTS:
-        raise UsageError(f"BROKER_FAULTS: there is no point {name!r}\nthere are {', '.join(POINTS)}")
+        raise UsageError(f"BROKER_FAULTS: there is no point {name!r}; broker/faults.py has a table of them")
     if action not in ACTIONS:
         raise UsageError(f"BROKER_FAULTS: there is no action {action!r}; there are {', '.join(ACTIONS)}")
     count, times = int(match["count"] or 1), int(match["times"] or 1)
