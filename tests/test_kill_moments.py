@@ -134,7 +134,7 @@ def visit(stage: Stage) -> None:
 
 def flood(stage: Stage) -> None:
     """So much is said that the router takes a snapshot."""
-    stage.room.talk(40, 4000)
+    stage.room.talk(40, 2000)
 
 
 def worker_dies(stage: Stage) -> None:

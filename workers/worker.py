@@ -199,12 +199,11 @@ class WorkerProcess(ChildProcess):
         self._closed.append(session.number)
 
     def _give_away(self, sessions: list[tuple[Session, int]]) -> None:
-        """To other workers, to whom the ledger's batch numbers would mean nothing."""
+        """To other workers, once the supervisor has been told: until then they are this one's, or its replacement's."""
         if sessions:
             if faults.ENABLED:
                 faults.point("worker.detaching")
             for session, _ in sessions:
-                self.ledger.output[session.slot] = pack_output(0, session.due)
                 self._forget(session).close()
             if faults.ENABLED:
                 faults.point("worker.given-away")
