@@ -31,6 +31,7 @@ from broker.messages import (
     TAKEN,
     WORKERS,
 )
+from broker.stream_position import pack_output, unpack_output
 
 _PROMPT_BYTES: Final = 16 * 1024
 """A worker whose control pipe has more than this waiting gets no new sessions while another one can take them."""
@@ -182,13 +183,20 @@ class Custodian:
     def _detached(self, source: Child, sessions: list[tuple[int, int]]) -> None:
         """A worker has done its part of a move: its sessions go where the router has sent them."""
         for session, target in sessions:
-            if self.custody.worker_of(session) != source.spec.index:
+            held = self.custody.get(session)
+            if held is None or self.custody.worker_of(session) != source.spec.index:
                 continue
             self.custody.assign(session, target)
+            # With the session, not before: to the source's replacement the number still means a batch, to the target
+            # it never does.
+            word = unpack_output(self.ledger.output[held.slot])
+            self.ledger.output[held.slot] = pack_output(0, word.due, word.muted)
             self._tell_acceptors((MOVED, source.spec.index, target))
             worker = self._child(target)
             if worker is not None and worker.alive:
                 self._hand_over(session, target, moved=True)
+            elif self.closing:
+                self._release([session], shut_down=True)  # nobody will come to take it over
         self._on_released({source.spec.index})
 
     # Within.

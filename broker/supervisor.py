@@ -326,6 +326,8 @@ class Supervisor:
             child = self.children.get(f"worker-{worker}")
             if child is not None and child.retiring and not self.custody.count_of(worker):
                 self._retire(child)
+        if any(f"worker-{worker}" not in self.children for worker in self.custody.workers()):
+            self._reconcile_workers()  # a move was under way to one that has stopped meanwhile
         if self.state == "stopping":
             self._go_on_stopping()
 

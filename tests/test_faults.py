@@ -64,6 +64,32 @@ def test_it_kills_so_many_in_a_row(state: Path) -> None:
     assert len(list(state.iterdir())) == 10
 
 
+def test_while_it_is_held_nobody_counts(state: Path) -> None:
+    (state / f"{POINT}.hold").touch()
+    assert pass_points(f"{POINT}:2", state, times=3) == 0
+
+    def life() -> None:
+        faults.arm(f"{POINT}:2", str(state))
+        faults.point(POINT)
+        (state / f"{POINT}.hold").unlink()
+        faults.point(POINT)
+        assert not (state / f"{POINT}.1").exists()
+        faults.point(POINT)
+
+    assert live(life) == -signal.SIGKILL
+
+
+def test_whoever_takes_the_acts_away_has_them_done_once_more(state: Path) -> None:
+    def life() -> None:
+        faults.arm(POINT, str(state))
+        (state / f"{POINT}.1").touch()
+        faults.point(POINT)
+        (state / f"{POINT}.1").unlink()
+        faults.point(POINT)
+
+    assert live(life) == -signal.SIGKILL
+
+
 def test_other_points_are_harmless_and_several_can_be_armed(state: Path) -> None:
     both = f"{POINT}:EXIT, journal.rotated:2:EXIT"
     assert pass_points(both, state, name="journal.giving-up") == 0
@@ -93,7 +119,7 @@ def test_one_can_be_stopped_instead(state: Path) -> None:
 @pytest.mark.parametrize(
     ("specification", "message"),
     [
-        ("router.tea-time", "there is no point 'router.tea-time'\nthere are journal.recovering, "),
+        ("router.tea-time", "there is no point 'router.tea-time'; broker/faults.py has a table of them"),
         (f"{POINT}:1:MAIM", "there is no action 'MAIM'; there are KILL, STOP, EXIT"),
         (f"{POINT}:0", f"'{POINT}:0' would never happen; counts begin with 1"),
         (f"{POINT}:1x0", f"'{POINT}:1x0' would never happen; counts begin with 1"),

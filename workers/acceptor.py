@@ -12,6 +12,7 @@ import contextlib
 import socket
 from typing import Any, Final
 
+from broker import faults
 from broker.errors import LocalProtocolError
 from broker.loop import READ
 from broker.messages import ASSIGN, CENSUS, MOVED, REFUSE, REFUSED, RELEASED, TAKE, TAKEN, WORKERS
@@ -82,11 +83,17 @@ class AcceptorProcess(ChildProcess):
     def _ask(self, listener: int) -> None:
         """Somebody waits there: have the supervisor take them, and look no further until it has."""
         self._asked.add(listener)
+        if faults.ENABLED:
+            faults.point("acceptor.asking")
         self.tell_supervisor((TAKE, listener, _CONNECTIONS_AT_ONCE))
+        if faults.ENABLED:
+            faults.point("acceptor.asked")
 
     def _on_taken(self, listener: int, connections: list[tuple[int, str]], trouble: str | None) -> None:
         self._asked.discard(listener)
         assigned = []
+        if faults.ENABLED and connections:
+            faults.point("acceptor.taken")
         for session, address in connections:
             reason = self._reason_against(address)
             # Also those who are to be refused are counted until they are released.
@@ -96,13 +103,19 @@ class AcceptorProcess(ChildProcess):
                 self._refused += 1
                 self._reasons[session] = reason
                 self.tell_supervisor((REFUSE, session))
+                if faults.ENABLED:
+                    faults.point("acceptor.refused")
                 continue
             self._accepted += 1
             worker = min(self.available, key=lambda index: self.workers.get(index, 0)) if self.available else 0
             self._count_worker(worker, +1)
             assigned.append((session, worker))
         if assigned:
+            if faults.ENABLED:
+                faults.point("acceptor.decided")
             self.tell_supervisor((ASSIGN, assigned))
+            if faults.ENABLED:
+                faults.point("acceptor.assigned")
         if trouble is not None:
             self.log(
                 "warning", f"cannot accept on {self.birth.listeners[listener].url}: {trouble}; trying again shortly"
@@ -122,8 +135,12 @@ class AcceptorProcess(ChildProcess):
     def _turn_away(self, session: int, fd: int) -> None:
         with socket.socket(fileno=fd) as connection, contextlib.suppress(OSError):
             connection.setblocking(False)
+            if faults.ENABLED:
+                faults.point("acceptor.turning-away")
             connection.send(self._reasons.pop(session, b""))
             connection.shutdown(socket.SHUT_WR)
+            if faults.ENABLED:
+                faults.point("acceptor.turned-away")
 
     def _release(self, worker: int, address: str) -> None:
         self._count_worker(worker, -1)

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
+from broker import faults
 from broker.messages import ARRIVED, ATTACHED, ENDED, LINES, OVERLONG, EndCause, Event
 from broker.pacing import TokenBucket
 from broker.settings import Settings
@@ -146,10 +147,14 @@ class Reader:
                 self._in_flight_bytes -= length
                 if session.socket is None:  # closed meanwhile
                     continue
+                if faults.ENABLED:
+                    faults.point("worker.consuming")
                 try:
                     session.consume(length)
                 except OSError:
                     self.end(session, "reset")
+                if faults.ENABLED:
+                    faults.point("worker.consumed")
                 if session.detaching:
                     settled.append(session)
                 elif session.readable or session.hangup:
@@ -159,6 +164,8 @@ class Reader:
     def _peek(self, session: Session, now: float) -> None:
         session.readable = False
         assert session.socket is not None
+        if faults.ENABLED:
+            faults.point("worker.peeking")
         try:
             data = session.socket.recv(self._peek_bytes, socket.MSG_PEEK)
         except BlockingIOError:
@@ -166,6 +173,8 @@ class Reader:
         except OSError:
             self.end(session, "reset")
             return
+        if faults.ENABLED:
+            faults.point("worker.peeked")
         if not data:
             self.end(session, "eof")
             return

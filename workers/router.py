@@ -12,6 +12,7 @@ import contextlib
 import marshal
 from typing import Any, Final, Literal
 
+from broker import faults
 from broker.channel import Channel, ChannelClosed, ChannelOverflow, watch
 from broker.chat import ChatConfig
 from broker.errors import BrokerError, LocalProtocolError
@@ -98,6 +99,10 @@ class RouterProcess(ChildProcess):
                 state = load(recovered.snapshot, self._config)
         for record in records:
             state.apply(*marshal.loads(record))
+            if faults.ENABLED:
+                faults.point("router.replaying")
+        if faults.ENABLED:
+            faults.point("router.replayed")
         if not state.run:
             self._inputs.append((BEGIN, self.platform.random_bytes(8)))
             return state
@@ -152,9 +157,18 @@ class RouterProcess(ChildProcess):
         while self._inputs:
             inputs, self._inputs = self._inputs, []
             now = self._now()
+            if faults.ENABLED:
+                faults.point("router.heard")
             if self.journal is not None:
                 self.journal.append(marshal.dumps((now, inputs)))
-            self._act(self.state.apply(now, inputs))
+            if faults.ENABLED:
+                faults.point("router.journaled")
+            outcome = self.state.apply(now, inputs)
+            if faults.ENABLED:
+                faults.point("router.applied")
+            self._act(outcome)
+            if faults.ENABLED:
+                faults.point("router.answered")
             self._let_go_on()
 
     # Outcomes.
@@ -165,6 +179,8 @@ class RouterProcess(ChildProcess):
             if link is None or not link.greeted:
                 continue  # it is retained, and will be sent when somebody is there
             self._send(link, frame)
+            if faults.ENABLED:
+                faults.point("router.batch-sent")
         for worker, link in list(self._links.items()):
             watch(self.loop, link.channel)
             if worker in outcome.broken:
@@ -202,6 +218,8 @@ class RouterProcess(ChildProcess):
             self._drain(old)
         link = self._links[worker] = _Link(worker, incarnation, self.platform.pipe(fd))
         self.loop.register(fd, READ, lambda events: self._on_link(link, events))
+        if faults.ENABLED:
+            faults.point("router.linked")
 
     def _on_link(self, link: _Link, events: int) -> None:
         try:
@@ -239,7 +257,11 @@ class RouterProcess(ChildProcess):
         if run != self.state.run or batch > view.batch:
             resume = self.state.resume(link.worker)
             batch = view.acknowledged
+        if faults.ENABLED:
+            faults.point("router.welcoming")
         link.channel.send((WELCOME, self.state.run, view.received, resume))
+        if faults.ENABLED:
+            faults.point("router.welcomed")
         link.greeted = True
         # What is retained for it is here anyway: it is not its fault that it has all of that to take.
         link.channel.outbox_limit_bytes += view.retained_bytes
@@ -247,6 +269,8 @@ class RouterProcess(ChildProcess):
             if number > batch:
                 link.channel.send_frame(frame)
         watch(self.loop, link.channel)
+        if faults.ENABLED:
+            faults.point("router.resent")
 
     def _drain(self, link: _Link) -> None:
         """Take what a dead worker still had to say, then forget its Pipe."""

@@ -14,11 +14,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, NoReturn
 
+from broker import faults
 from broker.custody import Held
 from broker.kernel_position import set_peek_offset
 from broker.ledger import Ledger
 from broker.pacing import TokenBucket
 from broker.stream_position import UNDER_WAY_LIMIT, pack_output, pack_progress
+from workers.stepwise import stepwise
 
 _SCRATCH: Final = bytearray(64 * 1024)
 
@@ -67,7 +69,7 @@ class Session:
         self.socket = sock
         self.slot = self.word_slot = held.slot
         self.listener, self.peer, self.address, self.local = held.listener, held.peer, held.address, held.local
-        self.send = self._send_local if held.local else sock.send
+        self.send = self._send_local if held.local else stepwise(sock.send) if faults.ENABLED else sock.send
 
     def queue(self, data: bytes | memoryview, now: float, batch_before: int) -> None:
         """Keep what the kernel did not take."""
@@ -96,7 +98,11 @@ class Session:
         if self.local:
             words = self.ledger.consumed
             words[self.slot] = pack_progress(self.consumed - length, length)
+            if faults.ENABLED:
+                faults.point("worker.local-consuming")
             set_peek_offset(self.socket, length)
+            if faults.ENABLED:
+                faults.point("worker.local-offset-set")
         left = length
         with contextlib.suppress(BlockingIOError):  # the LF that ends the last line was not the peer's
             while left > 0:
@@ -105,7 +111,11 @@ class Session:
                     break
                 left -= taken
         if self.local:
+            if faults.ENABLED:
+                faults.point("worker.local-consumed")
             words[self.slot] = pack_progress(self.consumed)
+            if faults.ENABLED:
+                faults.point("worker.local-counted")
             set_peek_offset(self.socket, -1)
 
     def mute(self, batch: int) -> None:
@@ -137,12 +147,16 @@ class Session:
         words = self.ledger.sent
         data = data[:UNDER_WAY_LIMIT]
         words[self.slot] = pack_progress(self.written, len(data))
+        if faults.ENABLED:
+            faults.point("worker.local-sending")
         try:
             sent = self.socket.send(data)
         except OSError:
             words[self.slot] = pack_progress(self.written)
             raise
         self.written += sent
+        if faults.ENABLED:
+            faults.point("worker.local-sent")
         words[self.slot] = pack_progress(self.written)
         return sent
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
+from broker import faults
 from broker.errors import LocalProtocolError
 from broker.kernel_position import peek_offset, set_peek_offset
 from broker.ledger import Ledger
@@ -118,6 +119,10 @@ def take_over(
         closes += merged.closes
         # One that the router knows here again has been away meanwhile.
         detached += [(number, to, before) for number, to in merged.detached if number not in takeover.known]
+        if faults.ENABLED:
+            faults.point("worker.replaying")
+    if faults.ENABLED and inherited:
+        faults.point("worker.resuming")
     writer.take_up(takeover.acknowledged, takeover.last, sum(batch.size for batch in takeover.batches))
     replayed = 0
     for number, session in inherited.items():
@@ -126,6 +131,8 @@ def take_over(
         session.hangup = session.reset = standing.reset
         own, new = b"".join(counted.get(number, ())), b"".join(fresh.get(number, ()))
         replayed += _resume_output(session, standing, own, new, writer, ledger)
+        if faults.ENABLED:
+            faults.point("worker.resumed-one")
     for number in takeover.known.keys() - inherited.keys():
         if data := b"".join(fresh.get(number, ())):
             session = fanout.target(number)
@@ -189,6 +196,8 @@ def _resume_input(session: Session, takeover: Takeover, reader: Reader) -> None:
             session.consumed = min(session.consumed, applied)  # a FIN before the reset was counted, unseen
         try:
             if applied > session.consumed:
+                if faults.ENABLED:
+                    faults.point("worker.catching-up")
                 session.consume(applied - session.consumed)
         except OSError:
             reader.end(session, "reset")

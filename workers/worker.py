@@ -15,6 +15,7 @@ import socket
 from collections import deque
 from typing import Any, Final
 
+from broker import faults
 from broker.channel import Channel, ChannelClosed, watch
 from broker.custody import Held
 from broker.errors import LocalProtocolError
@@ -96,7 +97,11 @@ class WorkerProcess(ChildProcess):
                 self._close(session)
             self.writer.finished.clear()
         if self._closed:
+            if faults.ENABLED:
+                faults.point("worker.closed")
             self.tell_supervisor((CLOSED, self._closed))
+            if faults.ENABLED:
+                faults.point("worker.close-told")
             self._closed = []
         self._send_frame()
         if self.writer.behind and not self._sweeping:
@@ -114,11 +119,15 @@ class WorkerProcess(ChildProcess):
         sock = self.platform.client(fd)
         session = self._session(held.session)
         session.take(held, sock)
+        if faults.ENABLED and not moved:
+            faults.point("worker.attaching")
         if moved:
             self._receive_moved(session)
         else:
             self.reader.announce(session)
         self._watch(session)
+        if faults.ENABLED and not moved:
+            faults.point("worker.attached")
 
     def _session(self, number: int) -> Session:
         if self.writer.fanout.has(number):
@@ -133,6 +142,8 @@ class WorkerProcess(ChildProcess):
 
     def _receive_moved(self, session: Session) -> None:
         """The other worker has written all that was due to it, and consumed all that it said."""
+        if faults.ENABLED:
+            faults.point("worker.receiving")
         standing = standing_of(session, self.ledger, self.platform.position_of_tcp)
         session.consumed = standing.consumed
         session.due += unpack_output(self.ledger.output[session.slot]).due
@@ -142,6 +153,8 @@ class WorkerProcess(ChildProcess):
             self.writer.finished.append(session)
         elif session.pending:
             self.writer.flush(session)
+        if faults.ENABLED:
+            faults.point("worker.received")
 
     def _watch(self, session: Session) -> None:
         assert session.socket is not None
@@ -170,6 +183,8 @@ class WorkerProcess(ChildProcess):
         """Shut the connection down, close it and tell the custodian, in this order: others hold duplicates."""
         if session.socket is None:
             return
+        if faults.ENABLED:
+            faults.point("worker.closing")
         sock = self._forget(session)
         with contextlib.suppress(OSError):
             # Unread input would turn the close into a reset, and the peer might lose our last words.
@@ -178,16 +193,23 @@ class WorkerProcess(ChildProcess):
                     break
         with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
+        if faults.ENABLED:
+            faults.point("worker.shut-down")
         sock.close()
         self._closed.append(session.number)
 
     def _give_away(self, sessions: list[tuple[Session, int]]) -> None:
-        """To other workers, to whom the ledger's batch numbers would mean nothing."""
+        """To other workers, once the supervisor has been told: until then they are this one's, or its replacement's."""
         if sessions:
+            if faults.ENABLED:
+                faults.point("worker.detaching")
             for session, _ in sessions:
-                self.ledger.output[session.slot] = pack_output(0, session.due)
                 self._forget(session).close()
+            if faults.ENABLED:
+                faults.point("worker.given-away")
             self.tell_supervisor((DETACHED, [(session.number, worker) for session, worker in sessions]))
+            if faults.ENABLED:
+                faults.point("worker.detached")
 
     # The link to the router.
 
@@ -201,6 +223,8 @@ class WorkerProcess(ChildProcess):
             self._drop_link()
         else:
             watch(self.loop, self.link)
+            if faults.ENABLED:
+                faults.point("worker.greeting")
 
     def _drop_link(self) -> None:
         """The router is gone; its replacement will come with a new link."""
@@ -231,6 +255,8 @@ class WorkerProcess(ChildProcess):
         if code != WELCOME:
             raise LocalProtocolError(f"the router's first frame is of kind {code!r}")
         self._welcome = True
+        if faults.ENABLED:
+            faults.point("worker.welcomed")
         if resume is not None:
             if self._run:
                 self._abandon()
@@ -245,11 +271,15 @@ class WorkerProcess(ChildProcess):
         assert self.link is not None
         for _, encoded in self._frames:
             self.link.send_frame(encoded)
+        if faults.ENABLED and self._frames:
+            faults.point("worker.frames-resent")
         watch(self.loop, self.link)
 
     def _on_batches(self, bodies: list[bytes]) -> None:
         operations: list[Operation] = []
         acknowledged = size = 0
+        if faults.ENABLED:
+            faults.point("worker.batch-received")
         for body in bodies:
             number, acknowledged, batch = decode(body)
             if number != self._received + 1:
@@ -277,6 +307,8 @@ class WorkerProcess(ChildProcess):
         for session in inherited.values():
             if session.socket is not None:
                 self._watch(session)
+        if faults.ENABLED and inherited:
+            faults.point("worker.taken-over")
         if inherited:
             seconds = self.platform.monotonic() - takeover.started
             self.report(
@@ -311,11 +343,15 @@ class WorkerProcess(ChildProcess):
         self._frame_number += 1
         frame = encode((self._frame_number, self._told, self.reader.take_frame(self._frame_number)))
         self._frames.append((self._frame_number, frame))
+        if faults.ENABLED:
+            faults.point("worker.frame-sending")
         try:
             self.link.send_frame(frame)
         except ChannelClosed:
             self._drop_link()
             return
+        if faults.ENABLED:
+            faults.point("worker.frame-sent")
         watch(self.loop, self.link)
 
     def _sweep(self) -> None:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from broker import faults
 from broker.fanout import Fanout
 from broker.ledger import Ledger
 from broker.messages import EndCause, Operation
@@ -71,6 +72,8 @@ class Writer:
         now = self.now()
         words = self._ledger.output
         counted = pack_output(batch, 0)
+        if faults.ENABLED and merged.deliveries:
+            faults.point("worker.delivering")
         for targets, data in merged.deliveries:
             length = len(data)
             delivered = 0
@@ -93,6 +96,8 @@ class Writer:
                         self.behind[session.number] = session
                 delivered += 1
             self.messages_out += delivered * data.count(b"\n")
+        if faults.ENABLED and merged.deliveries:
+            faults.point("worker.delivered")
         for session in broken:
             self.lose(session)
         for number in merged.closes:

@@ -1,0 +1,251 @@
+"""Kills at every fault point, while people chat, come, go and are moved: each client's bytes are exact.
+
+Every point is armed in a broker of its own kind (killed once, ten in a row, or stopped) and held until its turn: then
+the hold is taken away, people do what leads to the point, and the act that it leaves in the state directory shows that
+the process has died or stopped exactly there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from broker import faults
+from tests.exact_room import ExactRoom
+from tests.running import Broker, is_gone, running_broker
+
+OPTIONS = ("--restart-intensity", "1000", "--rate-lines-per-second", "0")
+WATCHDOG = ("--heartbeat-seconds", "0.1", "--hang-seconds", "0.5")
+
+
+class Stage:
+    """A broker with every point armed and held, and a room of clients."""
+
+    def __init__(self, folder: Path, broker: Broker, state: Path) -> None:
+        self.broker = broker
+        self.state = state
+        self.room = ExactRoom(broker, local_socket=folder / "chat.sock")
+        self.intact = True
+
+    def acts(self, point: str) -> list[int]:
+        """PIDs of those that have acted at a point."""
+        pids = []
+        for path in sorted(self.state.glob(f"{point}.[0-9]*")):
+            text = path.read_text()
+            if text.endswith("\n"):
+                pids.append(int(text))
+        return pids
+
+    def release(self, *points: str) -> None:
+        """From here on these act."""
+        for point in points:
+            for old in self.state.glob(f"{point}.[0-9]*"):
+                old.unlink()
+            (self.state / f"{point}.hold").unlink(missing_ok=True)
+
+    def hold(self, *points: str) -> None:
+        """And from here on they do not."""
+        for point in points:
+            (self.state / f"{point}.hold").touch()
+
+    def settle(self) -> None:
+        """Everybody is alive, and has everything."""
+        self.room.until(self._all_ready, "every process is ready")
+        self.room.settle()
+
+    def _all_ready(self) -> bool:
+        processes = self.broker.processes()
+        workers = {name for name in processes if name.startswith("worker-")}
+        return workers == {"worker-0", "worker-1"} and all(p["state"] == "ready" for p in processes.values())
+
+
+@contextlib.contextmanager
+def stage(folder: Path, suffix: str, *options: str) -> Iterator[Stage]:
+    """`suffix` is how often and how each point acts."""
+    folder.mkdir(exist_ok=True)
+    state = folder / "faults"
+    state.mkdir()
+    for point in faults.POINTS:
+        (state / f"{point}.hold").touch()
+    environment = {"BROKER_FAULTS": ",".join(p + suffix for p in faults.POINTS), "BROKER_FAULTS_STATE": str(state)}
+    listen = ("--listen", f"chat+unix:{folder}/chat.sock")
+    with running_broker(folder / "state", *OPTIONS, *listen, *options, environment=environment) as broker:
+        made = Stage(folder, broker, state)
+        try:
+            yield made
+        finally:
+            made.room.close()
+
+
+class Stages:
+    """One stage of each kind for many tests; a new one after a test that failed on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: dict[str, tuple[contextlib.ExitStack, Stage]] = {}
+        self._made = 0
+
+    @contextlib.contextmanager
+    def on(self, suffix: str, *options: str) -> Iterator[Stage]:
+        """The stage on which every point acts like that."""
+        if suffix not in self._open:
+            stack = contextlib.ExitStack()
+            self._made += 1
+            self._open[suffix] = stack, stack.enter_context(stage(self._folder / str(self._made), suffix, *options))
+        try:
+            yield self._open[suffix][1]
+        except BaseException:
+            self._open.pop(suffix)[0].close()
+            raise
+
+    def close(self) -> None:
+        """The end."""
+        for stack, _ in self._open.values():
+            stack.close()
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stages]:
+    """The stages of this module."""
+    made = Stages(tmp_path_factory.mktemp("moments"))
+    yield made
+    made.close()
+
+
+# What leads to a point.
+
+
+def talk(stage: Stage) -> None:
+    """Everybody speaks."""
+    stage.room.talk()
+
+
+def visit(stage: Stage) -> None:
+    """Somebody comes and goes, while others speak."""
+    if not stage.room.visitors:
+        stage.room.visit()
+    stage.room.talk(1)
+
+
+def flood(stage: Stage) -> None:
+    """So much is said that the router takes a snapshot."""
+    stage.room.talk(40, 2000)
+
+
+def worker_dies(stage: Stage) -> None:
+    """A worker is killed while everybody speaks."""
+    stage.room.talk(1)
+    kill(stage, "worker-0")
+    stage.room.talk(1)
+
+
+def router_dies(stage: Stage) -> None:
+    """So is the router."""
+    stage.room.talk(1)
+    kill(stage, "router")
+    stage.room.talk(1)
+
+
+def move(stage: Stage) -> None:
+    """A worker more, which gets some of the sessions and has to give them back."""
+    workers = stage.broker.ask("status")["workers"]
+    stage.broker.ask("scale", workers=5 - workers)
+    for _ in range(10):
+        stage.room.talk(1)
+        stage.room.pump(0.02)
+
+
+def refuse(stage: Stage) -> None:
+    """So many come at once that some are turned away."""
+    stage.room.talk(1)
+
+
+def kill(stage: Stage, name: str) -> None:
+    """`kill -9`, once."""
+    pid = stage.broker.pids().get(name)
+    if pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        if name.startswith("worker"):
+            stage.room.worker_deaths += 1
+
+
+Stimulus = Callable[[Stage], None]
+
+LEADS_TO: dict[str, Stimulus] = {
+    **dict.fromkeys((p for p in faults.POINTS if p.startswith("acceptor.")), visit),
+    **dict.fromkeys((p for p in faults.POINTS if p.startswith("worker.")), talk),
+    **dict.fromkeys((p for p in faults.POINTS if p.startswith("router.")), talk),
+    **dict.fromkeys((p for p in faults.POINTS if p.startswith("journal.")), flood),
+    **dict.fromkeys(
+        ("worker.greeting", "worker.welcomed", "worker.replaying", "worker.resuming", "worker.resumed-one",
+         "worker.catching-up", "worker.taken-over", "router.linked", "router.welcoming", "router.welcomed",
+         "router.resent"), worker_dies,
+    ),
+    **dict.fromkeys(
+        ("router.replaying", "router.replayed", "worker.frames-resent", "journal.recovering", "journal.recovered"),
+        router_dies,
+    ),
+    **dict.fromkeys(
+        ("worker.attaching", "worker.attached", "worker.closing", "worker.shut-down", "worker.closed",
+         "worker.close-told"), visit,
+    ),
+    **dict.fromkeys(
+        ("worker.detaching", "worker.given-away", "worker.detached", "worker.receiving", "worker.received"), move
+    ),
+    "journal.half-appended": talk,
+}  # fmt: skip
+"""What people do, or what is killed, for a point to be passed."""
+
+BEFORE = {"worker.catching-up": "worker.consuming", "worker.frames-resent": "router.heard"}
+"""A kill at that other point makes sure that there is something to do at this one."""
+
+ELSEWHERE = {
+    "journal.giving-up": "only when a disk fails; tests/test_journal_trouble.py",
+    "acceptor.refused": "only when there are too many; a test of its own below",
+    "acceptor.turning-away": "the same",
+    "acceptor.turned-away": "the same",
+}
+
+POINTS = [point for point in faults.POINTS if point not in ELSEWHERE]
+
+
+def play(stage: Stage, points: list[str], times: int = 1) -> None:
+    """Have the points act, so many times each, and everything be exact in spite of it."""
+    released = [*points, *(BEFORE[point] for point in points if point in BEFORE)]
+    stimulus = LEADS_TO[points[0]]
+    stage.release(*released)
+    with contextlib.suppress(AssertionError):  # told below, with what was reached
+        stage.room.until(lambda: _play_once(stage, stimulus, released, times), f"{points} are passed")
+    reached = {point: len(stage.acts(point)) for point in released}
+    stage.hold(*released)
+    assert reached == dict.fromkeys(released, times)
+    victims = [pid for point in released for pid in stage.acts(point)]
+    stage.room.until(lambda: all(map(is_gone, victims)), "whoever has stopped is killed")
+    stage.room.worker_deaths += sum(len(stage.acts(point)) for point in released if point.startswith("worker."))
+    if stage.broker.ask("status")["workers"] != 2:
+        stage.broker.ask("scale", workers=2)
+    stage.settle()
+
+
+def _play_once(stage: Stage, stimulus: Stimulus, points: list[str], times: int) -> bool:
+    before = sum(len(stage.acts(point)) for point in points)
+    if before >= times * len(points):
+        return True
+    stimulus(stage)
+    for _ in range(20):  # what was begun takes a moment
+        stage.room.pump(0.01)
+        if sum(len(stage.acts(point)) for point in points) > before:
+            break
+    return False
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_once(stages: Stages, point: str) -> None:
+    with stages.on(":1x1") as stage:
+        play(stage, [point])
