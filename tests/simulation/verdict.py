@@ -1,0 +1,141 @@
+"""What must hold when a simulation has come to rest: nobody has noticed anything, and nothing is left behind.
+
+The reference is `tests.chat_stage`, which interprets operations one at a time, given what the routers journaled in the
+order in which they did. So whatever the workers merged, sent, or sent again, each client must have got those bytes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from typing import Any
+
+from broker.chat import ChatConfig
+from broker.framing import HEADER_BYTES, decode
+from broker.messages import ATTACHED, ENDED, KICK, LINES, OVERLONG, SHUTDOWN, Event
+from broker.router_state import FRAME, GO_ON, TICK
+from broker.stream_position import DUE_MODULUS, unpack_output, unpack_progress
+from tests.chat_stage import Person, Stage
+from tests.simulation.clients import MAX_LINE_BYTES, Client
+from tests.simulation.world import World
+from workers.router import RouterProcess
+from workers.worker import WorkerProcess
+
+
+class Reference:
+    """The chat as it would have been without any process dying."""
+
+    def __init__(self, world: World) -> None:
+        self.stage = Stage(ChatConfig("zh", ("chat", "chat"), 60.0, MAX_LINE_BYTES))
+        self.inputs: defaultdict[int, bytearray] = defaultdict(bytearray)  # what was applied of each session
+        waiting: defaultdict[int, deque[Event]] = defaultdict(deque)
+        for now, inputs in world.records():
+            self.stage.now = now
+            for code, *arguments in inputs:
+                self._apply(code, arguments, waiting)
+        assert not any(waiting.values())
+
+    def _apply(self, code: int, arguments: list[Any], waiting: dict[int, deque[Event]]) -> None:
+        stage = self.stage
+        if code in (FRAME, GO_ON):
+            worker = arguments[0]
+            if code == FRAME:
+                waiting[worker] += decode(arguments[1])[2]
+            if code == GO_ON or not arguments[2]:
+                while waiting[worker]:
+                    self._event(worker, waiting[worker].popleft())
+        elif code == TICK:
+            stage.chat.tick(stage.now)
+        elif code == KICK:
+            stage.chat.kick(stage.now, *arguments[1:])
+        elif code == SHUTDOWN:
+            stage.chat.shutdown(stage.now)
+        stage.pump()
+
+    def _event(self, worker: int, event: Event) -> None:
+        code, session = event[:2]
+        if code == ATTACHED:
+            assert session not in self.stage.people, "one session, twice"
+            self.stage.people[session] = Person(session, worker)
+        elif code in (LINES, OVERLONG):
+            applied, offset = self.inputs[session], event[2]
+            assert offset <= len(applied), "a part of the input has been skipped"
+            data = event[3] if code == LINES else b"?" * event[3]
+            applied += data[len(applied) - offset :]
+        elif code == ENDED:
+            assert event[2] != "slow"
+        self.stage.apply(worker, event)
+
+
+def check(world: World) -> None:
+    """AssertionError, saying what is wrong, if anybody could tell this run from one without kills."""
+    trouble = [line for line in world.log if line.startswith("error")]
+    assert not trouble, trouble
+    reference = Reference(world)
+    for client in world.clients:
+        check_client(world, client, reference)
+    check_books(world)
+
+
+def check_client(world: World, client: Client, reference: Reference) -> None:
+    link, person = client.connection, reference.stage.people.get(client.session)
+    who = f"client {client.number} (session {client.session}, {'local' if link.local else 'TCP'}, {client.ending})"
+    assert person is not None, f"{who} never came in"
+    expected = bytes(person.received)
+    for start, end in reversed(link.losses):
+        expected = expected[:start] + expected[end:]
+    if client.ending == "resets":
+        assert expected.startswith(bytes(link.received)), who
+    else:
+        assert bytes(link.received) == expected, f"{who} has got {bytes(link.received)!r} for {expected!r}"
+    gone = client.ending != "stays"
+    assert link.shut_down == gone == person.closed, f"{who}: shut down {link.shut_down}, closed {person.closed}"
+    assert (world.custodian.custody.get(client.session) is None) == gone, f"{who} is still in custody"
+    assert link.closed == gone
+    sent = client.whole_lines
+    applied = bytes(reference.inputs[client.session])
+    assert client.sent == len(client.script), f"{who} could not send everything"
+    if client.ending == "resets":
+        sent = sent[: len(applied)]
+    assert len(applied) == len(sent) and all(a in (s, ord("?")) for a, s in zip(applied, sent, strict=True)), (
+        f"{who} has said {sent!r}, applied was {applied!r}"
+    )
+
+
+def check_books(world: World) -> None:
+    """Everything is acknowledged, and the ledger, the kernel, the router and custody agree."""
+    router = world.children["router"].process
+    assert isinstance(router, RouterProcess)
+    for index, view in router.state.views.items():
+        assert not view.waiting, f"worker {index} still waits"
+        assert view.acknowledged == view.batch, f"worker {index} has acknowledged {view.acknowledged} of {view.batch}"
+        assert not view.retained and not view.retained_bytes, f"batches are kept for worker {index}"
+    sessions = {session.number: session for session in router.state.chat._sessions.values()}
+    present = {client.session: client for client in world.clients if client.ending == "stays"}
+    assert sessions.keys() == present.keys(), f"the chat has {set(sessions)}, there are {set(present)}"
+    ledger, custody = world.custodian.ledger, world.custodian.custody
+    for number, client in present.items():
+        held, session = custody.get(number), sessions[number]
+        assert held is not None
+        assert custody.worker_of(number) == session.worker, f"session {number} is at the wrong worker"
+        assert not session.awaited, f"session {number} never arrived"
+        worker = world.children[f"worker-{session.worker}"].process
+        assert isinstance(worker, WorkerProcess) and number in worker.sessions
+        mine, link = worker.sessions[number], client.connection
+        assert not mine.pending and not mine.in_flight and not mine.detaching and not mine.ended
+        assert mine.consumed == session.consumed == len(client.whole_lines)
+        assert bytes(link.incoming) == client.script[mine.consumed :]
+        if client.connection.local:
+            lost = sum(end - start for start, end in link.losses)
+            assert unpack_progress(ledger.sent[held.slot]) == (link.taken + lost, 0)
+            assert unpack_progress(ledger.consumed[held.slot]) == (mine.consumed, 0)
+            assert link.peek_offset == -1
+        else:
+            assert unpack_output(ledger.output[held.slot]).due == link.taken % DUE_MODULUS
+        assert mine.due == link.taken + sum(end - start for start, end in link.losses)
+    for child in world.of_role("worker"):
+        worker = child.process
+        assert isinstance(worker, WorkerProcess)
+        assert not any(decode(frame[HEADER_BYTES:])[2] for _, frame in worker._frames), "events are not acknowledged"
+        assert not worker.writer.behind and not worker.writer.detaching
+        assert worker.sessions.keys() == {held.session for held in custody.held_of(child.spec.index)}
+        assert len(worker.writer.fanout) == len(worker.sessions)
