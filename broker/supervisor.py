@@ -363,10 +363,10 @@ class Supervisor:
         more = {key: value for key, value in report.items() if key != "kind"}
         milliseconds = more["seconds"] * 1000
         if child.spec.role == "router":
-            what = f"{more['sessions']} sessions from its journal, {more['records']} records replayed"
+            how = f"records replayed: {more['records']}"
         else:
-            what = f"{more['sessions']} sessions, {more['batches']} batches replayed, {more['bytes']} bytes sent again"
-        text = f"{child.name} has taken over {what}, in {milliseconds:.0f} ms"
+            how = f"batches replayed: {more['batches']}, bytes sent again: {more['bytes']}"
+        text = f"{child.name} took over {more['sessions']} sessions in {milliseconds:.0f} ms ({how})"
         self.events.record("info", "recovered", text, child.name, child.pid, **more)
 
     def _count_messages(self, now: dict[str, Any]) -> None:
