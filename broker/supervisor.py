@@ -51,7 +51,7 @@ from broker.messages import (
     Role,
 )
 from broker.reload import FIXED, Load, Reload
-from broker.restart import STABLE_SECONDS, RestartPolicy, add_restart
+from broker.restart import RestartPolicy, add_restart
 
 _MOVE_AGAIN_SECONDS: Final = 0.5
 """Sessions that could not be moved yet, from a worker that is to stop, are asked for again that often."""
@@ -415,8 +415,6 @@ class Supervisor:
         child.counters = {}
         death = child.bury()
         self._record_death(child, pid, death)
-        if death.signal == "SIGKILL" and child.condemned_for is None:
-            useful_seconds = STABLE_SECONDS  # somebody else's doing, and no reason to wait
         if child.spec.role == "worker":
             self.custodian.workers_changed()
         elif child.spec.role == "router":
@@ -438,7 +436,8 @@ class Supervisor:
                 child.being_replaced = False
             self._spawn_again(child)
         else:
-            self._restart_or_give_up(child, useful_seconds)
+            killed = death.signal == "SIGKILL" and child.condemned_for is None
+            self._restart_or_give_up(child, useful_seconds, killed)
         if self.state == "stopping":
             self._go_on_stopping()
 
@@ -457,18 +456,16 @@ class Supervisor:
             child.name, pid, **more,
         )  # fmt: skip
 
-    def _restart_or_give_up(self, child: Child, useful_seconds: float) -> None:
+    def _restart_or_give_up(self, child: Child, useful_seconds: float, killed: bool = False) -> None:
         if child.hopeless:
             self.failure = f"{child.name} cannot go on: {child.last_words}"
             self.events.record("error", "gave-up", f"giving up: {self.failure}", child.name)
             self.stop(self.failure)
             return
-        decision = add_restart(self._policy, child.history, time.monotonic(), useful_seconds)
+        decision = add_restart(self._policy, child.history, time.monotonic(), useful_seconds, killed)
         child.history = decision.history
         if decision.delay_seconds is None:
-            self.failure = (
-                f"{child.name} died more than {self._policy.intensity} times within {self._policy.period_seconds:g} s"
-            )
+            self.failure = f"{child.name} had to be replaced too often within {self._policy.period_seconds:g} s"
             self.events.record("error", "gave-up", f"giving up: {self.failure}", child.name)
             self.stop(self.failure)
             return

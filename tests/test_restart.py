@@ -58,6 +58,24 @@ def test_a_child_that_never_gets_ready_ends_the_broker_within_the_default_period
     assert now <= 10
 
 
+def test_ten_times_as_many_kills_by_others_are_borne_and_none_makes_anybody_wait() -> None:
+    history = RestartHistory()
+    for number in range(30):
+        decision = add_restart(POLICY, history, number / 10, 0.01, killed=True)
+        assert decision.delay_seconds == 0
+        history = decision.history
+    assert add_restart(POLICY, history, 3.0, 5, killed=False).delay_seconds == 0, "they are no deaths of its own"
+    assert add_restart(POLICY, history, 3.0, 5, killed=True).delay_seconds is None
+    assert add_restart(POLICY, history, 13.1, 5, killed=True).delay_seconds == 0
+
+
+def test_a_child_that_was_killed_before_it_was_ready_counts_as_dead() -> None:
+    history = RestartHistory()
+    for now in (0.0, 1.0, 2.0):
+        history = add_restart(POLICY, history, now, 0.0, killed=True).history
+    assert add_restart(POLICY, history, 3.0, 0.0, killed=True).delay_seconds is None
+
+
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 2)), max_size=60), st.integers(1, 10))
 def test_gives_up_exactly_when_the_period_holds_too_many(gaps: list[tuple[float, float]], intensity: int) -> None:
     policy = RestartPolicy(intensity, 10)
