@@ -9,9 +9,6 @@ Whatever fails before that leaves everything as it was. The supervisor's own pro
 from __future__ import annotations
 
 import importlib
-import json
-import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,75 +16,26 @@ from types import ModuleType
 from typing import Final
 
 from broker.code import Code
+from broker.errand import Errand
 from broker.errors import BrokerError
-from broker.linux import die_with_parent
-from broker.loop import READ, Loop
+from broker.loop import Loop
 
 PACKAGES: Final = ("broker", "monitor", "workers")
 FIXED: Final = ("state_dir", "listen", "durability", "max_connections")
 """Settings on which what outlives the children depends: they need a restart."""
-_REHEARSAL_SECONDS: Final = 20.0
-
 
 Load = Callable[[], Code]
 """Loads code and settings anew; raises whatever is wrong with them."""
 
 
-class Rehearsal:
-    """A process that tries out what a reload would load; `done` is called with None, or with what is wrong."""
-
-    def __init__(self, loop: Loop, load: Load, done: Callable[[str | None], None]) -> None:
-        self._loop = loop
-        self._done = done
-        self._text = b""
-        self._reader, writer = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            _rehearse(load, writer)
-        os.close(writer)
-        self._pidfd = os.pidfd_open(self.pid)
-        loop.register(self._reader, READ, self._on_text)
-        self._timer = loop.call_later(_REHEARSAL_SECONDS, self._give_up)
-
-    def _on_text(self, _events: int) -> None:
-        data = os.read(self._reader, 65536)
-        if data:
-            self._text += data
-            return
-        self._loop.unregister(self._reader)
-        os.close(self._reader)
-        self._timer.cancel()
-        signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)  # it has said all that it had to say
-        os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
-        os.close(self._pidfd)
-        try:
-            self._done(json.loads(self._text)["wrong"])
-        except ValueError:
-            self._done("its rehearsal ended without a word")
-
-    def _give_up(self) -> None:
-        signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-
-
-def _rehearse(load: Load, writer: int) -> None:
-    """Load and say how that went; never returns."""
-    wrong: str | None = "its rehearsal failed"
+def rehearse(load: Load) -> str | None:
+    """Load, and say what is wrong, None if nothing is; for a process that is over then."""
     try:
-        die_with_parent(os.getppid())
-        os.closerange(3, writer)
-        os.closerange(writer + 1, os.sysconf("SC_OPEN_MAX"))
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
         with fresh_modules():
             load().check()
-        wrong = None
     except BaseException as error:
-        wrong = explain(error)
-    finally:
-        with os.fdopen(writer, "wb") as answer:
-            answer.write(json.dumps({"wrong": wrong}).encode())
-        os._exit(0)
+        return explain(error)
+    return None
 
 
 @contextmanager
@@ -143,9 +91,16 @@ class Reload:
         self._replace = replace
         self._done = done
         self._left: list[str] = []
-        Rehearsal(loop, load, self._rehearsed)
+        try:
+            Errand(loop, lambda: [rehearse(load)], self._rehearsed)
+        except OSError as error:
+            self._answer_later(loop, f"there is no process for the rehearsal: {error.strerror}")
 
-    def _rehearsed(self, wrong: str | None) -> None:
+    def _answer_later(self, loop: Loop, wrong: str) -> None:
+        loop.call_later(0, lambda: self._done(wrong))
+
+    def _rehearsed(self, answer: list[str | None] | None) -> None:
+        wrong = answer[0] if answer is not None else "its rehearsal ended without a word"
         if wrong is None:
             try:
                 with fresh_modules():
