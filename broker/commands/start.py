@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from broker import faults
 from broker import settings as settings_module
 from broker.code import Code
 from broker.control import ControlServer
