@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from broker import faults  # noqa: F401 - refuses wrong fault points now, in one line
 from broker import settings as settings_module
 from broker.code import Code
 from broker.control import ControlServer
