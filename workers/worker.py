@@ -21,7 +21,7 @@ from broker.errors import LocalProtocolError
 from broker.framing import decode, encode
 from broker.loop import READ, WRITE
 from broker.messages import ATTACH, CLOSED, DETACHED, HELLO, LINK, REPORT_RECOVERED, WELCOME, Operation
-from broker.stream_position import pack_output, unpack_output
+from broker.stream_position import NO_BATCH, pack_output, unpack_output
 from workers.harness import Birth, ChildProcess
 from workers.reader import Reader
 from workers.session import Session
@@ -131,6 +131,10 @@ class WorkerProcess(ChildProcess):
         """A session is to come from another worker: what is for it waits until it is here."""
         return Session(number, self.ledger)
 
+    def _may_come(self, number: int) -> bool:
+        """Whether a session that was not here from birth can still come: it was elsewhere then, or nowhere yet."""
+        return number in self.birth.elsewhere or number > self.birth.last_session
+
     def _receive_moved(self, session: Session) -> None:
         """The other worker has written all that was due to it, and consumed all that it said."""
         standing = standing_of(session, self.ledger, self.platform.position_of_tcp)
@@ -185,7 +189,7 @@ class WorkerProcess(ChildProcess):
         """To other workers, to whom the ledger's batch numbers would mean nothing."""
         if sessions:
             for session, _ in sessions:
-                self.ledger.output[session.slot] = pack_output(0, session.due)
+                self.ledger.output[session.slot] = pack_output(NO_BATCH, session.due)
                 self._forget(session).close()
             self.tell_supervisor((DETACHED, [(session.number, worker) for session, worker in sessions]))
 
@@ -243,9 +247,13 @@ class WorkerProcess(ChildProcess):
         while self._frames and self._frames[0][0] <= frame:
             self._frames.popleft()
         assert self.link is not None
-        for _, encoded in self._frames:
-            self.link.send_frame(encoded)
-        watch(self.loop, self.link)
+        try:
+            for _, encoded in self._frames:
+                self.link.send_frame(encoded)
+        except ChannelClosed:
+            self._drop_link()
+        else:
+            watch(self.loop, self.link)
 
     def _on_batches(self, bodies: list[bytes]) -> None:
         operations: list[Operation] = []
@@ -273,7 +281,9 @@ class WorkerProcess(ChildProcess):
         takeover, self._takeover = self._takeover, None
         assert takeover is not None
         inherited, self._inherited = self._inherited, {}
-        replayed = take_over(takeover, inherited, self.reader, self.writer, self.ledger, self.platform.position_of_tcp)
+        replayed = take_over(
+            takeover, inherited, self.reader, self.writer, self.ledger, self.platform.position_of_tcp, self._may_come
+        )
         for session in inherited.values():
             if session.socket is not None:
                 self._watch(session)
