@@ -17,9 +17,9 @@ from broker import faults
 from broker.errors import LocalProtocolError
 from broker.kernel_position import peek_offset, set_peek_offset
 from broker.ledger import Ledger
-from broker.messages import ADD, Operation
+from broker.messages import ADD, CLOSE, DETACH, Operation
 from broker.replay import boundaries, to_send
-from broker.stream_position import TCPPosition, latest_batch, unpack_output, unpack_progress
+from broker.stream_position import NO_BATCH, TCPPosition, latest_batch, pack_progress, unpack_output, unpack_progress
 from workers.reader import Reader
 from workers.session import Session
 from workers.writer import Writer
@@ -78,6 +78,7 @@ def standing_of(session: Session, ledger: Ledger, position_of_tcp: PositionOfTCP
     if offset >= 0:
         # The predecessor had set it to the length that was to be consumed, and the kernel has lowered it since.
         consumed += max(0, length - offset)
+        ledger.consumed[session.slot] = pack_progress(consumed)  # before it is forgotten how that was found out
         set_peek_offset(sock, -1)
     # Whether a send that was under way has been done cannot be known: "at most once" is what is promised.
     written, under_way = unpack_progress(ledger.sent[session.slot])
@@ -92,18 +93,28 @@ def take_over(
     writer: Writer,
     ledger: Ledger,
     position_of_tcp: PositionOfTCP,
+    may_come: Callable[[int], bool],
 ) -> int:
-    """Bring the inherited sessions up to the last batch and send what is unsent; returns how many bytes that was."""
+    """Bring the inherited sessions up to the last batch and send what is unsent; returns how many bytes that was.
+
+    `may_come` says of a session that is not here whether its socket can still come from another worker.
+    """
     fanout = writer.fanout
+    # One that the router knows here again has been away meanwhile.
+    given_away = {
+        operation[1] for batch in takeover.batches for operation in batch.operations if operation[0] == DETACH
+    } - takeover.known.keys()
     counted_up_to: dict[int, int] = {}
     for number, session in inherited.items():
         fanout.add_session(number, session)
         word = unpack_output(ledger.output[session.slot])
         session.muted = word.muted
-        counted_up_to[number] = max(latest_batch(word.batch, takeover.last), takeover.acknowledged)
+        counted_up_to[number] = takeover.acknowledged
+        if word.batch != NO_BATCH:
+            counted_up_to[number] = max(latest_batch(word.batch, takeover.last), takeover.acknowledged)
     muted = {number for number, session in inherited.items() if session.muted}
-    for number in takeover.known:
-        if number not in inherited and not fanout.has(number):
+    for number in (*takeover.known, *_ended_on_their_way(takeover, may_come)):
+        if not fanout.has(number):
             fanout.add_session(number, Session(number, ledger))  # its socket is on its way, or nowhere
     fanout.merge([(ADD, group, number) for group, members in takeover.groups.items() for number in members])
     counted: defaultdict[int, list[bytes]] = defaultdict(list)
@@ -117,8 +128,7 @@ def take_over(
                 part = counted if end <= counted_up_to.get(session.number, -1) else fresh
                 part[session.number].append(data)
         closes += merged.closes
-        # One that the router knows here again has been away meanwhile.
-        detached += [(number, to, before) for number, to in merged.detached if number not in takeover.known]
+        detached += [(number, to, before) for number, to in merged.detached if number in given_away]
         if faults.ENABLED:
             faults.point("worker.replaying")
     if faults.ENABLED and inherited:
@@ -133,15 +143,18 @@ def take_over(
         replayed += _resume_output(session, standing, own, new, writer, ledger)
         if faults.ENABLED:
             faults.point("worker.resumed-one")
-    for number in takeover.known.keys() - inherited.keys():
-        if data := b"".join(fresh.get(number, ())):
-            session = fanout.target(number)
+    _forget_those_who_were_here(inherited, closes, detached, writer, may_come)
+    for number in fresh.keys() - inherited.keys():
+        if fanout.has(number):
+            session, data = fanout.target(number), b"".join(fresh[number])
             writer.resume(session, data, session.due + len(data))
     now = writer.now()
     for number in closes:
-        writer.finish(fanout.target(number), now, takeover.acknowledged)
+        if fanout.has(number):
+            writer.finish(fanout.target(number), now, takeover.acknowledged)
     for number, to, before in detached:
-        writer.detach(fanout.target(number), to, before)
+        if fanout.has(number):
+            writer.detach(fanout.target(number), to, before)
     gone = {*closes, *(number for number, _, _ in detached)}
     for number, session in inherited.items():
         if number not in gone:
@@ -150,6 +163,30 @@ def take_over(
         if not awaited and number not in gone and fanout.target(number).socket is None:
             reader.missing(number)
     return replayed
+
+
+def _ended_on_their_way(takeover: Takeover, may_come: Callable[[int], bool]) -> Iterator[int]:
+    """Sessions that the router has ended before their sockets came: they are to be closed when those do."""
+    for batch in takeover.batches:
+        for operation in batch.operations:
+            if operation[0] == CLOSE and operation[1] not in takeover.known and may_come(operation[1]):
+                yield operation[1]
+
+
+def _forget_those_who_were_here(
+    inherited: dict[int, Session],
+    closes: list[int],
+    detached: list[tuple[int, int, int]],
+    writer: Writer,
+    may_come: Callable[[int], bool],
+) -> None:
+    """Sessions that came, and were closed or given away again, all in batches that were not yet acknowledged."""
+    # Nobody is given away who has not come.
+    for number in [*(number for number in closes if not may_come(number)), *(number for number, _, _ in detached)]:
+        if number not in inherited and writer.fanout.has(number):
+            session = writer.fanout.target(number)
+            if session.socket is None:
+                writer.forget(session)
 
 
 def _segments(takeover: Takeover, counted_up_to: dict[int, int]) -> Iterator[tuple[int, list[Operation], int]]:

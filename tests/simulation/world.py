@@ -141,7 +141,8 @@ class World:
     def _settings(self) -> Settings:
         return replace(
             resolve({}, {"HOME": "/"}).settings,
-            max_line_bytes=MAX_LINE_BYTES, rate_lines_per_second=0.0, address_rate_lines_per_second=0.0,
+            max_line_bytes=MAX_LINE_BYTES, heartbeat_seconds=0.05, rate_lines_per_second=0.0,
+            address_rate_lines_per_second=0.0,
         )  # fmt: skip
 
     def _record(self, level: str, kind: str, text: str, *_: Any) -> None:
@@ -182,6 +183,8 @@ class World:
             name=child.name, index=child.spec.index, nice=0, settings=self.settings, listeners=LISTENERS,
             supervisor_pid=1, control_fd=life.open(theirs), stack_fd=-1, run=b"r" * 16, clock_offset=0.0,
             ledger=LedgerOfLife(life, self.custodian.ledger), held=held,
+            elsewhere=self.custodian.custody.elsewhere(child.spec.index),
+            last_session=self.custodian.custody.last_session,
             reports=SimpleNamespace(put_nowait=partial(self._on_report, child)), platform=self._platform(life),
         )  # type: ignore[arg-type]  # fmt: skip
         child.state = State.READY
@@ -335,7 +338,7 @@ class World:
         elif chance < 0.8:
             self._tell(self.random.choice([router, *workers]), (STOP,), [])
         else:
-            self.now += self.random.choice([0.1, 1.0])
+            self.now += self.random.choice([0.02, 0.1])
 
     def _connect(self) -> None:
         random = self.random
@@ -365,7 +368,7 @@ class World:
         """So many turns with everything that can go wrong, and then until nothing is left to be done."""
         for _ in range(turns):
             if not self.turn():
-                self.now += 0.1
+                self.now += 0.01
         self.rest()
 
     def rest(self) -> None:
