@@ -31,7 +31,7 @@ from broker.messages import (
     TAKEN,
     WORKERS,
 )
-from broker.stream_position import pack_output, unpack_output
+from broker.stream_position import NO_BATCH, pack_output, unpack_output
 
 _PROMPT_BYTES: Final = 16 * 1024
 """A worker whose control pipe has more than this waiting gets no new sessions while another one can take them."""
@@ -190,7 +190,7 @@ class Custodian:
             # With the session, not before: to the source's replacement the number still means a batch, to the target
             # it never does.
             word = unpack_output(self.ledger.output[held.slot])
-            self.ledger.output[held.slot] = pack_output(0, word.due, word.muted)
+            self.ledger.output[held.slot] = pack_output(NO_BATCH, word.due, word.muted)
             self._tell_acceptors((MOVED, source.spec.index, target))
             worker = self._child(target)
             if worker is not None and worker.alive:

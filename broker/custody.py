@@ -114,6 +114,15 @@ class Custody:
         """All that one worker has, oldest first."""
         return [self._held[session] for session in self._sessions_of.get(worker, ())]
 
+    def elsewhere(self, worker: int) -> frozenset[int]:
+        """All sessions but those of one worker."""
+        return frozenset(self._held.keys() - self._sessions_of.get(worker, {}).keys())
+
+    @property
+    def last_session(self) -> int:
+        """The latest number that was given."""
+        return self._last_session
+
     def count_of(self, worker: int) -> int:
         """How many sessions one worker has."""
         return len(self._sessions_of.get(worker, ()))

@@ -9,7 +9,8 @@ process that used the socket is gone. With what waits in its queues that gives t
 The ledger has words of 64 bits, each written by one atomic store. An *output word* says up to which batch a session's
 operations are counted, and how many bytes they come to in all, modulo 2**32:
 
-    bits 63..33  number of the last batch whose bytes are counted, modulo 2**31
+    bits 63..33  number of the last batch whose bytes are counted, modulo 2**31 - 1, and 1 more; 0: of no batch, since
+                 the session is new, or was given away by a worker whose numbers mean nothing to any other
     bit  32      the session was found too slow, and what it had not taken was dropped: nobody can tell what is due
     bits 31..0   bytes ever due to it
 
@@ -32,7 +33,8 @@ _SHUT_DOWN_HERE: Final = frozenset((4, 5, 6, 7, 9, 11))  # FIN_WAIT1, FIN_WAIT2,
 _COUNTERS: Final = struct.Struct("=QQ")  # tcpi_bytes_acked, tcpi_bytes_received
 _COUNTERS_AT: Final = 120
 
-BATCH_MODULUS: Final = 1 << 31
+BATCH_MODULUS: Final = (1 << 31) - 1
+NO_BATCH: Final = -1
 DUE_MODULUS: Final = 1 << 32
 _MUTED: Final = 1 << 32
 
@@ -80,7 +82,10 @@ def tcp_position(counters: TCPCounters, waiting_in: int, waiting_out: int) -> TC
 
 
 class OutputWord(NamedTuple):
-    """What an output word says: `due` bytes up to and including batch `batch`; both modulo their modulus."""
+    """What an output word says: `due` bytes up to and including batch `batch`; both modulo their modulus.
+
+    `batch` is NO_BATCH if none is counted.
+    """
 
     batch: int
     due: int
@@ -88,13 +93,13 @@ class OutputWord(NamedTuple):
 
 
 def pack_output(batch: int, due: int, muted: bool = False) -> int:
-    """The word for any batch number and any number of bytes."""
-    return (batch % BATCH_MODULUS) << 33 | (_MUTED if muted else 0) | due % DUE_MODULUS
+    """The word for any batch number, or NO_BATCH, and any number of bytes."""
+    return (batch % BATCH_MODULUS + 1 if batch >= 0 else 0) << 33 | (_MUTED if muted else 0) | due % DUE_MODULUS
 
 
 def unpack_output(word: int) -> OutputWord:
     """What `pack_output` put in."""
-    return OutputWord(word >> 33, word % DUE_MODULUS, bool(word & _MUTED))
+    return OutputWord((word >> 33) - 1, word % DUE_MODULUS, bool(word & _MUTED))
 
 
 def latest_batch(low_bits: int, last: int) -> int:

@@ -15,6 +15,7 @@ import os
 import queue
 import signal
 import traceback
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -48,6 +49,8 @@ class Birth:
     clock_offset: float  # Unix time less time.monotonic(), the same for all
     ledger: Ledger
     held: tuple[Held, ...]  # a worker's sessions, which it is born with
+    elsewhere: Container[int]  # sessions that others had then
+    last_session: int  # the latest one that there was then
     reports: multiprocessing.queues.Queue[dict[str, Any]]
     journal_void: bool = False  # the last router's journal is not all that it knew
     platform: Platform = LINUX

@@ -19,7 +19,7 @@ from broker.kernel_position import peek_offset, set_peek_offset
 from broker.ledger import Ledger
 from broker.messages import ADD, Operation
 from broker.replay import boundaries, to_send
-from broker.stream_position import TCPPosition, latest_batch, unpack_output, unpack_progress
+from broker.stream_position import NO_BATCH, TCPPosition, latest_batch, unpack_output, unpack_progress
 from workers.reader import Reader
 from workers.session import Session
 from workers.writer import Writer
@@ -92,15 +92,20 @@ def take_over(
     writer: Writer,
     ledger: Ledger,
     position_of_tcp: PositionOfTCP,
+    may_come: Callable[[int], bool],
 ) -> int:
-    """Bring the inherited sessions up to the last batch and send what is unsent; returns how many bytes that was."""
+    """Bring the inherited sessions up to the last batch and send what is unsent; returns how many bytes that was.
+
+    `may_come` says of a session that is not here whether its socket can still come from another worker.
+    """
     fanout = writer.fanout
     counted_up_to: dict[int, int] = {}
     for number, session in inherited.items():
         fanout.add_session(number, session)
         word = unpack_output(ledger.output[session.slot])
         session.muted = word.muted
-        counted_up_to[number] = max(latest_batch(word.batch, takeover.last), takeover.acknowledged)
+        last = latest_batch(word.batch, takeover.last) if word.batch != NO_BATCH else 0
+        counted_up_to[number] = max(last, takeover.acknowledged)
     muted = {number for number, session in inherited.items() if session.muted}
     for number in takeover.known:
         if number not in inherited and not fanout.has(number):
@@ -133,15 +138,18 @@ def take_over(
         replayed += _resume_output(session, standing, own, new, writer, ledger)
         if faults.ENABLED:
             faults.point("worker.resumed-one")
-    for number in takeover.known.keys() - inherited.keys():
-        if data := b"".join(fresh.get(number, ())):
-            session = fanout.target(number)
+    _forget_those_who_were_here(inherited, closes, detached, writer, may_come)
+    for number in fresh.keys() - inherited.keys():
+        if fanout.has(number):
+            session, data = fanout.target(number), b"".join(fresh[number])
             writer.resume(session, data, session.due + len(data))
     now = writer.now()
     for number in closes:
-        writer.finish(fanout.target(number), now, takeover.acknowledged)
+        if fanout.has(number):
+            writer.finish(fanout.target(number), now, takeover.acknowledged)
     for number, to, before in detached:
-        writer.detach(fanout.target(number), to, before)
+        if fanout.has(number):
+            writer.detach(fanout.target(number), to, before)
     gone = {*closes, *(number for number, _, _ in detached)}
     for number, session in inherited.items():
         if number not in gone:
@@ -150,6 +158,22 @@ def take_over(
         if not awaited and number not in gone and fanout.target(number).socket is None:
             reader.missing(number)
     return replayed
+
+
+def _forget_those_who_were_here(
+    inherited: dict[int, Session],
+    closes: list[int],
+    detached: list[tuple[int, int, int]],
+    writer: Writer,
+    may_come: Callable[[int], bool],
+) -> None:
+    """Sessions that came, and were closed or given away again, all in batches that were not yet acknowledged."""
+    # Nobody is given away who has not come.
+    for number in [*(number for number in closes if not may_come(number)), *(number for number, _, _ in detached)]:
+        if number not in inherited and writer.fanout.has(number):
+            session = writer.fanout.target(number)
+            if session.socket is None:
+                writer.forget(session)
 
 
 def _segments(takeover: Takeover, counted_up_to: dict[int, int]) -> Iterator[tuple[int, list[Operation], int]]:

@@ -140,6 +140,10 @@ class WorkerProcess(ChildProcess):
         """A session is to come from another worker: what is for it waits until it is here."""
         return Session(number, self.ledger)
 
+    def _may_come(self, number: int) -> bool:
+        """Whether a session that was not here from birth can still come: it was elsewhere then, or nowhere yet."""
+        return number in self.birth.elsewhere or number > self.birth.last_session
+
     def _receive_moved(self, session: Session) -> None:
         """The other worker has written all that was due to it, and consumed all that it said."""
         if faults.ENABLED:
@@ -269,11 +273,15 @@ class WorkerProcess(ChildProcess):
         while self._frames and self._frames[0][0] <= frame:
             self._frames.popleft()
         assert self.link is not None
-        for _, encoded in self._frames:
-            self.link.send_frame(encoded)
-        if faults.ENABLED and self._frames:
-            faults.point("worker.frames-resent")
-        watch(self.loop, self.link)
+        try:
+            for _, encoded in self._frames:
+                self.link.send_frame(encoded)
+        except ChannelClosed:
+            self._drop_link()
+        else:
+            if faults.ENABLED and self._frames:
+                faults.point("worker.frames-resent")
+            watch(self.loop, self.link)
 
     def _on_batches(self, bodies: list[bytes]) -> None:
         operations: list[Operation] = []
@@ -303,7 +311,9 @@ class WorkerProcess(ChildProcess):
         takeover, self._takeover = self._takeover, None
         assert takeover is not None
         inherited, self._inherited = self._inherited, {}
-        replayed = take_over(takeover, inherited, self.reader, self.writer, self.ledger, self.platform.position_of_tcp)
+        replayed = take_over(
+            takeover, inherited, self.reader, self.writer, self.ledger, self.platform.position_of_tcp, self._may_come
+        )
         for session in inherited.values():
             if session.socket is not None:
                 self._watch(session)

@@ -182,6 +182,8 @@ class World:
             name=child.name, index=child.spec.index, nice=0, settings=self.settings, listeners=LISTENERS,
             supervisor_pid=1, control_fd=life.open(theirs), stack_fd=-1, run=b"r" * 16, clock_offset=0.0,
             ledger=LedgerOfLife(life, self.custodian.ledger), held=held,
+            elsewhere=self.custodian.custody.elsewhere(child.spec.index),
+            last_session=self.custodian.custody.last_session,
             reports=SimpleNamespace(put_nowait=partial(self._on_report, child)), platform=self._platform(life),
         )  # type: ignore[arg-type]  # fmt: skip
         child.state = State.READY
