@@ -141,7 +141,7 @@ class World:
     def _settings(self) -> Settings:
         return replace(
             resolve({}, {"HOME": "/"}).settings,
-            max_line_bytes=MAX_LINE_BYTES, rate_lines_per_second=0.0, address_rate_lines_per_second=0.0,
+            max_line_bytes=MAX_LINE_BYTES, heartbeat_seconds=0.05, rate_lines_per_second=0.0, address_rate_lines_per_second=0.0,
         )  # fmt: skip
 
     def _record(self, level: str, kind: str, text: str, *_: Any) -> None:
@@ -337,7 +337,7 @@ class World:
         elif chance < 0.8:
             self._tell(self.random.choice([router, *workers]), (STOP,), [])
         else:
-            self.now += self.random.choice([0.1, 1.0])
+            self.now += self.random.choice([0.02, 0.1])
 
     def _connect(self) -> None:
         random = self.random
@@ -367,7 +367,7 @@ class World:
         """So many turns with everything that can go wrong, and then until nothing is left to be done."""
         for _ in range(turns):
             if not self.turn():
-                self.now += 0.1
+                self.now += 0.01
         self.rest()
 
     def rest(self) -> None:
