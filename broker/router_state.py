@@ -33,7 +33,7 @@ from typing import Any, Final, TypeAlias
 from broker.chat import Chat, ChatConfig
 from broker.errors import LocalProtocolError
 from broker.framing import HEADER_BYTES, decode, encode
-from broker.messages import KICK, KICKED, MOVE, SHUTDOWN, Event, Operation
+from broker.messages import ATTACHED, KICK, KICKED, MOVE, SHUTDOWN, Event, Operation
 from broker.replay import rewound
 from broker.rooms import Group, Room
 from broker.sessions import Session
@@ -152,7 +152,7 @@ class RouterState:
         chat, now = self.chat, self.now
         while view.waiting:
             number, events = view.waiting[0]
-            view.owed |= bool(events)
+            owing = bool(events)
             while events:
                 if view.ordered_bytes >= PATIENCE_BYTES:
                     return
@@ -168,6 +168,7 @@ class RouterState:
                 if chat.ordered_bytes >= BATCH_BYTES:
                     self._cut(outcome)
             view.applied = number
+            view.owed |= owing  # only now: a batch that was cut meanwhile has acknowledged no more than the frame before
             view.waiting.popleft()
 
     def _begin(self, _outcome: Outcome, run: bytes) -> None:
@@ -224,6 +225,8 @@ class RouterState:
         for group, session in self.chat.memberships(worker):
             groups.setdefault(group, []).append(session)
         known = {session.number: (session.awaited, session.consumed) for session in self.chat.sessions_of(worker)}
+        for _, events in view.waiting:  # of these it need not be told again
+            known.update({event[1]: (False, 0) for event in events if event[0] == ATTACHED})
         return view.acknowledged, view.batch, rewound(groups, operations), known
 
     @property

@@ -110,7 +110,7 @@ class WorkerProcess(ChildProcess):
 
     def beat(self) -> None:
         """A quiet moment is a moment to acknowledge what has been delivered."""
-        if self._told < self.writer.batch:
+        if self._told < self.writer.acknowledged():
             self._send_frame(always=True)
 
     # Sessions come and go.
