@@ -19,7 +19,7 @@ from broker.kernel_position import peek_offset, set_peek_offset
 from broker.ledger import Ledger
 from broker.messages import ADD, Operation
 from broker.replay import boundaries, to_send
-from broker.stream_position import NO_BATCH, TCPPosition, latest_batch, unpack_output, unpack_progress
+from broker.stream_position import NO_BATCH, TCPPosition, latest_batch, pack_progress, unpack_output, unpack_progress
 from workers.reader import Reader
 from workers.session import Session
 from workers.writer import Writer
@@ -78,6 +78,7 @@ def standing_of(session: Session, ledger: Ledger, position_of_tcp: PositionOfTCP
     if offset >= 0:
         # The predecessor had set it to the length that was to be consumed, and the kernel has lowered it since.
         consumed += max(0, length - offset)
+        ledger.consumed[session.slot] = pack_progress(consumed)  # first: once it is unset, nothing else tells
         set_peek_offset(sock, -1)
     # Whether a send that was under way has been done cannot be known: "at most once" is what is promised.
     written, under_way = unpack_progress(ledger.sent[session.slot])
