@@ -74,6 +74,11 @@ class WorkerView:
     given: dict[int, int] = field(default_factory=dict)
     """Sessions that it was told to give away, and by which batch."""
 
+    @property
+    def gives_away(self) -> bool:
+        """Whether it has still to give away some of them."""
+        return any(batch > self.acknowledged for batch in self.given.values())
+
 
 def schema_of(*kinds: type[Any]) -> tuple[tuple[str, ...], ...]:
     """The fields of dataclasses, by which states of different code are told apart."""
@@ -168,7 +173,9 @@ class RouterState:
                 if chat.ordered_bytes >= BATCH_BYTES:
                     self._cut(outcome)
             view.applied = number
-            view.owed |= owing  # only now: a batch that was cut meanwhile has acknowledged no more than the frame before
+            view.owed |= (
+                owing  # only now: a batch that was cut meanwhile has acknowledged no more than the frame before
+            )
             view.waiting.popleft()
 
     def _begin(self, _outcome: Outcome, run: bytes) -> None:

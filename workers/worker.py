@@ -64,6 +64,7 @@ class WorkerProcess(ChildProcess):
         self._frame_number = 0
         self._frames: deque[tuple[int, bytes]] = deque()  # that the router has not acknowledged
         self._told = 0  # the last batch that has been acknowledged
+        self._told_at = 0  # the last one that had come then: a client that does not read keeps back many of them
         self._untold_bytes = 0
         self._closed: list[int] = []
         self._sweeping = False
@@ -343,12 +344,13 @@ class WorkerProcess(ChildProcess):
         if not (
             self.reader.events
             or always
-            or self.writer.batch - self._told >= _UNTOLD_BATCHES
+            or self.writer.batch - self._told_at >= _UNTOLD_BATCHES
             or self._untold_bytes >= _UNTOLD_BYTES
         ):
             return
         if not self.control.wants_write:  # or the supervisor might never hear of sessions that were closed
             self._told = self.writer.acknowledged()
+        self._told_at = self.writer.batch
         self._untold_bytes = 0
         self._frame_number += 1
         frame = encode((self._frame_number, self._told, self.reader.take_frame(self._frame_number)))
