@@ -6,13 +6,13 @@ order in which they did. So whatever the workers merged, sent, or sent again, ea
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 
-from broker.chat import ChatConfig
+from broker.chat import Chat, ChatConfig
 from broker.framing import HEADER_BYTES, decode
-from broker.messages import ATTACHED, ENDED, KICK, LINES, OVERLONG, SHUTDOWN, Event
-from broker.router_state import FRAME, GO_ON, TICK
+from broker.messages import ATTACHED, ENDED, LINES, OVERLONG, Event
+from broker.router_state import RouterState
 from broker.stream_position import DUE_MODULUS, unpack_output, unpack_progress
 from tests.chat_stage import Person, Stage
 from tests.simulation.clients import MAX_LINE_BYTES, Client
@@ -21,37 +21,48 @@ from workers.router import RouterProcess
 from workers.worker import WorkerProcess
 
 
+class ListeningChat(Chat):
+    """A chat that tells what it is given."""
+
+    def __init__(self, config: ChatConfig, listener: Callable[..., None]) -> None:
+        super().__init__(config)
+        self._listener = listener
+
+    def apply(self, now: float, worker: int, events: Iterable[Event]) -> None:
+        for event in events:
+            self._listener("event", now, worker, event)
+            super().apply(now, worker, [event])
+
+    def tick(self, now: float) -> None:
+        self._listener("tick", now)
+        super().tick(now)
+
+
 class Reference:
-    """The chat as it would have been without any process dying."""
+    """The chat as it would have been without any process dying.
+
+    A router that no worker listens to says in which order things were applied; that nothing was applied twice, or left
+    out, is seen from the inputs.
+    """
 
     def __init__(self, world: World) -> None:
-        self.stage = Stage(ChatConfig("zh", ("chat", "chat"), 60.0, MAX_LINE_BYTES))
+        config = ChatConfig("zh", ("chat", "chat"), 60.0, MAX_LINE_BYTES)
+        self.stage = Stage(config)
         self.inputs: defaultdict[int, bytearray] = defaultdict(bytearray)  # what was applied of each session
-        waiting: defaultdict[int, deque[Event]] = defaultdict(deque)
-        for now, inputs in world.records():
-            self.stage.now = now
-            for code, *arguments in inputs:
-                self._apply(code, arguments, waiting)
-        assert not any(waiting.values())
+        state = RouterState(config)
+        state.chat = ListeningChat(config, lambda kind, *arguments: getattr(self, f"_{kind}")(*arguments))
+        for record in world.records():
+            outcome = state.apply(*record)
+            assert not outcome.broken and not outcome.bugs, outcome
+        assert not any(view.waiting for view in state.views.values())
 
-    def _apply(self, code: int, arguments: list[Any], waiting: dict[int, deque[Event]]) -> None:
-        stage = self.stage
-        if code in (FRAME, GO_ON):
-            worker = arguments[0]
-            if code == FRAME:
-                waiting[worker] += decode(arguments[1])[2]
-            if code == GO_ON or not arguments[2]:
-                while waiting[worker]:
-                    self._event(worker, waiting[worker].popleft())
-        elif code == TICK:
-            stage.chat.tick(stage.now)
-        elif code == KICK:
-            stage.chat.kick(stage.now, *arguments[1:])
-        elif code == SHUTDOWN:
-            stage.chat.shutdown(stage.now)
-        stage.pump()
+    def _tick(self, now: float) -> None:
+        self.stage.now = now
+        self.stage.chat.tick(now)
+        self.stage.pump()
 
-    def _event(self, worker: int, event: Event) -> None:
+    def _event(self, now: float, worker: int, event: Event) -> None:
+        self.stage.now = now
         code, session = event[:2]
         if code == ATTACHED:
             assert session not in self.stage.people, "one session, twice"

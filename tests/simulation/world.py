@@ -141,8 +141,11 @@ class World:
     def _settings(self) -> Settings:
         return replace(
             resolve({}, {"HOME": "/"}).settings,
-            max_line_bytes=MAX_LINE_BYTES, heartbeat_seconds=0.05, rate_lines_per_second=0.0, address_rate_lines_per_second=0.0,
-        )  # fmt: skip
+            max_line_bytes=MAX_LINE_BYTES,
+            heartbeat_seconds=0.05,
+            rate_lines_per_second=0.0,
+            address_rate_lines_per_second=0.0,
+        )
 
     def _record(self, level: str, kind: str, text: str, *_: Any) -> None:
         self.log.append(f"{level} {kind} {text}")
