@@ -114,6 +114,10 @@ class WorkerProcess(ChildProcess):
         if self._told < self.writer.acknowledged():
             self._send_frame(always=True)
 
+    def finish(self) -> None:
+        """If nobody comes after it, nobody else would acknowledge what it has delivered."""
+        self.beat()
+
     # Sessions come and go.
 
     def _attach(self, held: Held, moved: bool, fd: int) -> None:
