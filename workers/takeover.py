@@ -17,7 +17,7 @@ from broker import faults
 from broker.errors import LocalProtocolError
 from broker.kernel_position import peek_offset, set_peek_offset
 from broker.ledger import Ledger
-from broker.messages import ADD, Operation
+from broker.messages import ADD, CLOSE, Operation
 from broker.replay import boundaries, to_send
 from broker.stream_position import NO_BATCH, TCPPosition, latest_batch, pack_progress, unpack_output, unpack_progress
 from workers.reader import Reader
@@ -108,8 +108,10 @@ def take_over(
         last = latest_batch(word.batch, takeover.last) if word.batch != NO_BATCH else 0
         counted_up_to[number] = max(last, takeover.acknowledged)
     muted = {number for number, session in inherited.items() if session.muted}
-    for number in takeover.known:
-        if number not in inherited and not fanout.has(number):
+    # One that has ended is not known any more, but may still have to come, to be closed.
+    ended = {op[1] for batch in takeover.batches for op in batch.operations if op[0] == CLOSE and may_come(op[1])}
+    for number in [*takeover.known, *(ended - takeover.known.keys())]:
+        if not fanout.has(number):
             fanout.add_session(number, Session(number, ledger))  # its socket is on its way, or nowhere
     fanout.merge([(ADD, group, number) for group, members in takeover.groups.items() for number in members])
     counted: defaultdict[int, list[bytes]] = defaultdict(list)
