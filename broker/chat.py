@@ -331,7 +331,8 @@ class Chat:
 
     def _arrived(self, now: float, worker: int, event: Event) -> None:
         session = self._sessions.get(event[1])
-        if session is not None:
+        # A worker that has replaced another one may say so again, of a session that is on its way elsewhere by now.
+        if session is not None and session.worker == worker:
             session.awaited = False
 
     def _end_all(self, sessions: list[Session], farewell: Occasion | None = None) -> None:

@@ -33,7 +33,7 @@ from typing import Any, Final, TypeAlias
 from broker.chat import Chat, ChatConfig
 from broker.errors import LocalProtocolError
 from broker.framing import HEADER_BYTES, decode, encode
-from broker.messages import KICK, KICKED, MOVE, SHUTDOWN, Event, Operation
+from broker.messages import ATTACHED, KICK, KICKED, MOVE, SHUTDOWN, Event, Operation
 from broker.replay import rewound
 from broker.rooms import Group, Room
 from broker.sessions import Session
@@ -73,6 +73,11 @@ class WorkerView:
     """In batches of the record at hand."""
     given: dict[int, int] = field(default_factory=dict)
     """Sessions that it was told to give away, and by which batch."""
+
+    @property
+    def gives_away(self) -> bool:
+        """Whether it has still to give away some of them."""
+        return any(batch > self.acknowledged for batch in self.given.values())
 
 
 def schema_of(*kinds: type[Any]) -> tuple[tuple[str, ...], ...]:
@@ -152,7 +157,7 @@ class RouterState:
         chat, now = self.chat, self.now
         while view.waiting:
             number, events = view.waiting[0]
-            view.owed |= bool(events)
+            owing = bool(events)
             while events:
                 if view.ordered_bytes >= PATIENCE_BYTES:
                     return
@@ -168,6 +173,9 @@ class RouterState:
                 if chat.ordered_bytes >= BATCH_BYTES:
                     self._cut(outcome)
             view.applied = number
+            view.owed |= (
+                owing  # only now: a batch that was cut meanwhile has acknowledged no more than the frame before
+            )
             view.waiting.popleft()
 
     def _begin(self, _outcome: Outcome, run: bytes) -> None:
@@ -224,6 +232,8 @@ class RouterState:
         for group, session in self.chat.memberships(worker):
             groups.setdefault(group, []).append(session)
         known = {session.number: (session.awaited, session.consumed) for session in self.chat.sessions_of(worker)}
+        for _, events in view.waiting:  # of these it need not be told again
+            known.update({event[1]: (False, 0) for event in events if event[0] == ATTACHED})
         return view.acknowledged, view.batch, rewound(groups, operations), known
 
     @property

@@ -208,7 +208,10 @@ class RouterProcess(ChildProcess):
         link = self._links.get(worker)
         if link is not None and link.channel.outbox_bytes >= _OUTBOX_BYTES_TO_WAIT_AT:
             return True
-        return self.state.retained_bytes >= _RETAINED_BYTES_TO_WAIT_AT
+        if self.state.retained_bytes < _RETAINED_BYTES_TO_WAIT_AT:
+            return False
+        # It gives sessions away only when their input is applied, and what they get meanwhile is kept until they come.
+        return not self.state.view(worker).gives_away
 
     # Links.
 

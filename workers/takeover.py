@@ -17,7 +17,7 @@ from broker import faults
 from broker.errors import LocalProtocolError
 from broker.kernel_position import peek_offset, set_peek_offset
 from broker.ledger import Ledger
-from broker.messages import ADD, CLOSE, DETACH, Operation
+from broker.messages import ADD, CLOSE, Operation
 from broker.replay import boundaries, to_send
 from broker.stream_position import NO_BATCH, TCPPosition, latest_batch, pack_progress, unpack_output, unpack_progress
 from workers.reader import Reader
@@ -78,7 +78,7 @@ def standing_of(session: Session, ledger: Ledger, position_of_tcp: PositionOfTCP
     if offset >= 0:
         # The predecessor had set it to the length that was to be consumed, and the kernel has lowered it since.
         consumed += max(0, length - offset)
-        ledger.consumed[session.slot] = pack_progress(consumed)  # before it is forgotten how that was found out
+        ledger.consumed[session.slot] = pack_progress(consumed)  # first: once it is unset, nothing else tells
         set_peek_offset(sock, -1)
     # Whether a send that was under way has been done cannot be known: "at most once" is what is promised.
     written, under_way = unpack_progress(ledger.sent[session.slot])
@@ -109,11 +109,12 @@ def take_over(
         fanout.add_session(number, session)
         word = unpack_output(ledger.output[session.slot])
         session.muted = word.muted
-        counted_up_to[number] = takeover.acknowledged
-        if word.batch != NO_BATCH:
-            counted_up_to[number] = max(latest_batch(word.batch, takeover.last), takeover.acknowledged)
+        last = latest_batch(word.batch, takeover.last) if word.batch != NO_BATCH else 0
+        counted_up_to[number] = max(last, takeover.acknowledged)
     muted = {number for number, session in inherited.items() if session.muted}
-    for number in (*takeover.known, *_ended_on_their_way(takeover, may_come)):
+    # One that has ended is not known any more, but may still have to come, to be closed.
+    ended = {op[1] for batch in takeover.batches for op in batch.operations if op[0] == CLOSE and may_come(op[1])}
+    for number in [*takeover.known, *(ended - takeover.known.keys())]:
         if not fanout.has(number):
             fanout.add_session(number, Session(number, ledger))  # its socket is on its way, or nowhere
     fanout.merge([(ADD, group, number) for group, members in takeover.groups.items() for number in members])
@@ -163,14 +164,6 @@ def take_over(
         if not awaited and number not in gone and fanout.target(number).socket is None:
             reader.missing(number)
     return replayed
-
-
-def _ended_on_their_way(takeover: Takeover, may_come: Callable[[int], bool]) -> Iterator[int]:
-    """Sessions that the router has ended before their sockets came: they are to be closed when those do."""
-    for batch in takeover.batches:
-        for operation in batch.operations:
-            if operation[0] == CLOSE and operation[1] not in takeover.known and may_come(operation[1]):
-                yield operation[1]
 
 
 def _forget_those_who_were_here(

@@ -64,6 +64,7 @@ class WorkerProcess(ChildProcess):
         self._frame_number = 0
         self._frames: deque[tuple[int, bytes]] = deque()  # that the router has not acknowledged
         self._told = 0  # the last batch that has been acknowledged
+        self._told_at = 0  # the last one that had come then: a client that does not read keeps back many of them
         self._untold_bytes = 0
         self._closed: list[int] = []
         self._sweeping = False
@@ -110,8 +111,12 @@ class WorkerProcess(ChildProcess):
 
     def beat(self) -> None:
         """A quiet moment is a moment to acknowledge what has been delivered."""
-        if self._told < self.writer.batch:
+        if self._told < self.writer.acknowledged():
             self._send_frame(always=True)
+
+    def finish(self) -> None:
+        """If nobody comes after it, nobody else would acknowledge what it has delivered."""
+        self.beat()
 
     # Sessions come and go.
 
@@ -278,10 +283,10 @@ class WorkerProcess(ChildProcess):
                 self.link.send_frame(encoded)
         except ChannelClosed:
             self._drop_link()
-            return
-        if faults.ENABLED and self._frames:
-            faults.point("worker.frames-resent")
-        watch(self.loop, self.link)
+        else:
+            if faults.ENABLED and self._frames:
+                faults.point("worker.frames-resent")
+            watch(self.loop, self.link)
 
     def _on_batches(self, bodies: list[bytes]) -> None:
         operations: list[Operation] = []
@@ -343,12 +348,13 @@ class WorkerProcess(ChildProcess):
         if not (
             self.reader.events
             or always
-            or self.writer.batch - self._told >= _UNTOLD_BATCHES
+            or self.writer.batch - self._told_at >= _UNTOLD_BATCHES
             or self._untold_bytes >= _UNTOLD_BYTES
         ):
             return
         if not self.control.wants_write:  # or the supervisor might never hear of sessions that were closed
             self._told = self.writer.acknowledged()
+        self._told_at = self.writer.batch
         self._untold_bytes = 0
         self._frame_number += 1
         frame = encode((self._frame_number, self._told, self.reader.take_frame(self._frame_number)))

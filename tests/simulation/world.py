@@ -21,7 +21,7 @@ from broker.custodian import Custodian
 from broker.custody import Descriptors
 from broker.framing import FrameReader, decode, encode
 from broker.loop import Loop
-from broker.messages import ASSIGN, KICKED, LINK, MOVE, REPORT_LOG, STOP
+from broker.messages import ASSIGN, KICK, KICKED, LINK, MOVE, REPORT_LOG, STOP
 from broker.settings import Settings, resolve
 from broker.urls import parse_listener_url
 from tests.simulation.clients import ENDINGS, MAX_LINE_BYTES, Client, script_of
@@ -134,16 +134,16 @@ class World:
         self.unborn = random.randint(2, 8)
         self.disturbing = True
         for role, index in [("router", 0), *(("worker", n) for n in range(workers or random.randint(1, 3)))]:
-            child = SimulatedChild(role, index)
-            self.children[child.name] = child
-            self._spawn(child)
+            self._add(role, index)
 
     def _settings(self) -> Settings:
         return replace(
             resolve({}, {"HOME": "/"}).settings,
-            max_line_bytes=MAX_LINE_BYTES, heartbeat_seconds=0.05, rate_lines_per_second=0.0,
+            max_line_bytes=MAX_LINE_BYTES,
+            heartbeat_seconds=0.05,
+            rate_lines_per_second=0.0,
             address_rate_lines_per_second=0.0,
-        )  # fmt: skip
+        )
 
     def _record(self, level: str, kind: str, text: str, *_: Any) -> None:
         self.log.append(f"{level} {kind} {text}")
@@ -257,6 +257,8 @@ class World:
         self._hear(child)
         child.control.let_go()
         child.state = State.WAITING
+        if child.told_to_stop:
+            del self.children[child.name]
         if child.spec.role == "worker":
             self.custodian.workers_changed()
 
@@ -290,6 +292,10 @@ class World:
                 self._order_something()
         possible = [partial(self._run, child, partial(self._wake, child))
                     for child in self.children.values() if child.runnable()]  # fmt: skip
+        self._bring_back()
+        for child in self._retiring():
+            if random.random() < 0.05 or not self.custodian.custody.count_of(child.spec.index):
+                possible.append(partial(self._retire, child))
         for child in self.children.values():
             if child.alive and child.life.dead:
                 possible.append(partial(self._bury, child))
@@ -331,7 +337,11 @@ class World:
         workers = list(self.of_role("worker"))
         router, source = self.children["router"], self.random.choice(workers)
         chance = self.random.random()
-        if chance < 0.6:
+        if chance < 0.05:
+            self._tell(router, (KICK, 1, f"n{self.random.randrange(8)}", "enough"), [])
+        elif chance < 0.15:
+            self._scale(workers)
+        elif chance < 0.6:
             targets = {child.spec.index: self.random.randint(1, 3) for child in workers if child is not source}
             if targets:
                 self._tell(router, (MOVE, source.spec.index, targets), [])
@@ -339,6 +349,41 @@ class World:
             self._tell(self.random.choice([router, *workers]), (STOP,), [])
         else:
             self.now += self.random.choice([0.02, 0.1])
+
+    def _scale(self, workers: list[SimulatedChild]) -> None:
+        """One worker more, or one fewer."""
+        staying = [child for child in workers if not child.retiring]
+        missing = [index for index in range(4) if f"worker-{index}" not in self.children]
+        if missing and (len(staying) == 1 or self.random.random() < 0.5):
+            self._add("worker", missing[0])
+        elif len(staying) > 1:
+            self.random.choice(staying).retiring = True
+            self.custodian.workers_changed()
+
+    def _retire(self, child: SimulatedChild) -> None:
+        """Have its sessions moved to others, and stop it once it has none."""
+        count = self.custodian.custody.count_of(child.spec.index)
+        if not count:
+            child.told_to_stop = True
+            self._tell(child, (STOP,), [])
+        elif targets := self.custodian.available_workers():
+            each = {target: count // len(targets) + 1 for target in targets}
+            self._tell(self.children["router"], (MOVE, child.spec.index, each), [])
+
+    def _retiring(self) -> list[SimulatedChild]:
+        return [child for child in self.of_role("worker") if child.alive and child.retiring and not child.told_to_stop]
+
+    def _bring_back(self) -> None:
+        """A session may have been on its way to one that has stopped meanwhile."""
+        for index in self.custodian.custody.workers():
+            if f"worker-{index}" not in self.children:
+                self._add("worker", index).retiring = True
+
+    def _add(self, role: str, index: int) -> SimulatedChild:
+        child = SimulatedChild(role, index)
+        self.children[child.name] = child
+        self._spawn(child)
+        return child
 
     def _connect(self) -> None:
         random = self.random
@@ -382,7 +427,7 @@ class World:
             if self.turn():
                 continue
             self.now += 1.0
-            quiet += 1
+            quiet = 0 if self._retiring() else quiet + 1
             if quiet > 8:  # beats, and what they let be acknowledged
                 return
         raise AssertionError("the simulation does not come to rest")
