@@ -645,6 +645,10 @@ class Supervisor:
         """Lines applied or deliveries ordered since the start, as of the router's last beat."""
         return self._messages[key]
 
+    def of_router(self, counter: str) -> Any:
+        """A counter of the router as of its last beat; None until its first one."""
+        return next((child.counters.get(counter) for child in self.of_role("router")), None)
+
     def rooms(self) -> int:
         """Rooms, as of the router's last beat."""
         return sum(child.counters.get("rooms", 0) for child in self.of_role("router"))
