@@ -128,7 +128,7 @@ def talk(stage: Stage) -> None:
 
 def visit(stage: Stage) -> None:
     """Somebody comes and goes, while others speak."""
-    if not stage.room.visitors:
+    if len(stage.room.visitors) < 30:
         stage.room.visit()
     stage.room.talk(1)
 
@@ -272,7 +272,7 @@ def test_stopped_for_longer_than_the_watchdog_allows(stages: Stages, point: str)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", [point for point in POINTS if not point.startswith("journal.snapshot-")])
 def test_stopped_everywhere_for_longer_than_the_watchdog_allows(stages: Stages, point: str) -> None:
     with stages.on(":1x1:STOP", *WATCHDOG) as stage:
         play(stage, [point])
