@@ -114,14 +114,18 @@ class ExactRoom:
     def visit(self) -> None:
         """Two come: one goes on to the den and says goodbye, the other one just ends its input."""
         number = len(self.visitors)
-        guest, caller = self._connect(f"guest{number}"), self._connect(f"caller{number}")
+        guest, caller = self.arrive(f"guest{number}"), self.arrive(f"caller{number}")
         for visitor in (guest, caller):
-            self.visitors[visitor.name] = visitor
-            visitor.send(f"{visitor.name}\n")
             for _ in range(2):
                 self.say(visitor)
         guest.send("/join den\nhere I am\n/quit\n")
         caller.half_closes = True
+
+    def arrive(self, name: str) -> Person:
+        """Somebody enters the lobby, and has to leave it within this round."""
+        visitor = self.visitors[name] = self._connect(name)
+        visitor.send(f"{name}\n")
+        return visitor
 
     def pump(self, seconds: float) -> None:
         """Send and receive, waiting at most so long for something to do."""
@@ -252,6 +256,8 @@ class ExactRoom:
         expected = [line for line in order[entered + 1 : left] if not line.startswith(f"{visitor.name}说: ")]
         if visitor.name.startswith("guest"):
             expected += self._told_in_den(visitor.name, lines[2 + len(expected) :])
+        if not visitor.half_closes:
+            expected.append(GOODBYE.strip())
         assert lines[2:] == expected, visitor.name
         assert visitor.received.endswith(b"\n")
 
@@ -266,7 +272,7 @@ class ExactRoom:
         names = got[0].partition("：")[2].split(", ") if got else []
         assert sorted(names) == sorted(there)
         lines = [line for line in order[entered + 1 : left] if not line.startswith(f"{name}说: ")]
-        return [f"* 你在聊天室 den。在场的还有：{', '.join(names)}", *lines, GOODBYE.strip()]
+        return [f"* 你在聊天室 den。在场的还有：{', '.join(names)}", *lines]
 
     def _compare_den(self) -> None:
         guests = [name for name in self.visitors if name.startswith("guest")]
