@@ -81,6 +81,8 @@ class Supervisor:
         self.started_at = time.time()
         self.state = "starting"
         self.failure: str | None = None
+        self.journal_damaged = False
+        """By the router's account: then the files are evidence, and whoever starts next has to decide about them."""
         self.workers_wanted = settings.workers
         self._on_running = on_running
         self._load = load
@@ -145,7 +147,8 @@ class Supervisor:
             self._goodbye_said = True
             for child in self.of_role("router"):
                 self.tell(child, (SHUTDOWN,))
-        if len(self.custody) and any(child.alive for child in self.of_role("worker")):
+        # Without a router there is nobody to say goodbye for; none is started any more.
+        if len(self.custody) and all(any(c.alive for c in self.of_role(role)) for role in ("router", "worker")):
             return
         for role in ("worker", "router"):
             children = list(self.of_role(role))
@@ -449,7 +452,7 @@ class Supervisor:
         more: dict[str, Any] = dataclasses.asdict(death)
         if child.last_words:
             lines = child.last_words.strip().splitlines()
-            reason += f"; its last words: {lines[-1]}"
+            reason += f"; its last words: {lines[0 if child.hopeless else -1]}"
             more["last_words"] = child.last_words
         self.events.record(
             "info" if planned else "warning",
@@ -461,8 +464,10 @@ class Supervisor:
     def _restart_or_give_up(self, child: Child, useful_seconds: float, killed: bool = False) -> None:
         if child.hopeless:
             self.failure = f"{child.name} cannot go on: {child.last_words}"
-            self.events.record("error", "gave-up", f"giving up: {self.failure}", child.name)
-            self.stop(self.failure)
+            self.journal_damaged = True
+            in_one_line = self.failure.replace("\n", "; ")
+            self.events.record("error", "gave-up", f"giving up: {in_one_line}", child.name)
+            self.stop(in_one_line)
             return
         decision = add_restart(self._policy, child.history, time.monotonic(), useful_seconds, killed)
         child.history = decision.history
@@ -644,6 +649,10 @@ class Supervisor:
     def messages(self, key: str) -> int:
         """Lines applied or deliveries ordered since the start, as of the router's last beat."""
         return self._messages[key]
+
+    def of_router(self, counter: str) -> Any:
+        """A counter of the router as of its last beat; None until its first one."""
+        return next((child.counters.get(counter) for child in self.of_role("router")), None)
 
     def rooms(self) -> int:
         """Rooms, as of the router's last beat."""

@@ -10,8 +10,9 @@ value that has just changed, green flows in and blue out. The rest is bold or di
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from rich.cells import cell_len
 from rich.style import Style
@@ -95,7 +96,7 @@ def once(view: View, width: int | None = None) -> Canvas:
 
 
 def header(view: View, width: int) -> list[Line]:
-    """Uptime, listeners, sessions, rooms, rates, zombies; and what one must know to trust them."""
+    """Uptime, journal, listeners, sessions, rooms, rates, zombies; and what one must know to trust them."""
     snapshot = view.snapshot
     status = snapshot.status if snapshot is not None else {}
     state = safe(status.get("state", ""))
@@ -108,6 +109,9 @@ def header(view: View, width: int) -> list[Line]:
         title.append((f"  up {duration(uptime)}", PLAIN))
     if state not in ("", "running") and not view.offline:
         title.append((f"  {state}", WARNING))
+    journal = _journal(status)
+    if journal and not view.offline:
+        title += [("  journal ", DIM), (journal, PLAIN if journal == "ok" else WARNING)]
     at = snapshot.at if snapshot is not None and view.paused else view.now
     corner: Line = [(clock(at), DIM), (" ", PLAIN)]
     if view.paused:
@@ -116,10 +120,20 @@ def header(view: View, width: int) -> list[Line]:
     listeners = "  ".join(safe(url) for url in status.get("listeners") or ())
     if listeners and not view.offline:
         heads.append([(" listening on ", DIM), (listeners, PLAIN)])
-    text, style = _notice(view)
-    if text:
-        heads += [[(" ", PLAIN), *line] for line in wrapped(text, width - 2, style)]
+    notices = [_notice(view)]
+    if journal == "suspended" and not view.offline:
+        notices.append(
+            (f"journal {safe(status['journal'])}; if the router dies now, everybody is disconnected", WARNING)
+        )
+    for text, style in notices:
+        if text:
+            heads += [[(" ", PLAIN), *line] for line in wrapped(text, width - 2, style)]
     return [*heads, []]
+
+
+def _journal(status: Mapping[str, Any]) -> str:
+    """The router's journal in a word: ok, suspended or off; empty while nothing is known."""
+    return safe(status.get("journal") or "").partition(":")[0]
 
 
 def _uptime(snapshot: Snapshot) -> float | None:

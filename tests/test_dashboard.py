@@ -139,6 +139,21 @@ def test_the_header_says_how_the_broker_is() -> None:
     assert "listening on chat://127.0.0.1:8888  chat+unix:/run/broker/chat.sock" in text(view)
 
 
+def with_journal(state: str | None, **values: Any) -> View:
+    """A view of a broker whose router says so of its journal."""
+    return start(status={**snapshot().status, "journal": state}, **values)
+
+
+def test_the_header_says_how_the_journal_is() -> None:
+    assert "journal" not in text(with_journal(None)).splitlines()[0], "the router has not said so yet"
+    assert "up 1m01s  journal ok " in text(with_journal("ok")).splitlines()[0]
+    assert "  journal off " in text(with_journal("off")).splitlines()[0]
+    lines = text(with_journal("suspended: No space left on device")).splitlines()
+    assert "  journal suspended " in lines[0]
+    wanted = "journal suspended: No space left on device; if the router dies now, everybody is disconnected"
+    assert wanted in " ".join(" ".join(lines[:6]).split())
+
+
 def test_traffic_has_a_past() -> None:
     view = View()
     for second in range(20):

@@ -12,13 +12,14 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from itertools import cycle, product
 from pathlib import Path
 
 import pytest
 
 from broker import faults
 from tests.exact_room import ExactRoom
-from tests.running import DEADLINE_SECONDS, Broker, is_gone, running_broker
+from tests.running import DEADLINE_SECONDS, Broker, is_gone, running_broker, state_of
 
 OPTIONS = ("--restart-intensity", "1000", "--rate-lines-per-second", "0")
 WATCHDOG = ("--heartbeat-seconds", "0.1", "--hang-seconds", "0.5")
@@ -94,14 +95,15 @@ class Stages:
     @contextlib.contextmanager
     def on(self, suffix: str, *options: str) -> Iterator[Stage]:
         """The stage on which every point acts like that."""
-        if suffix not in self._open:
+        kind = " ".join((suffix, *options))
+        if kind not in self._open:
             stack = contextlib.ExitStack()
             self._made += 1
-            self._open[suffix] = stack, stack.enter_context(stage(self._folder / str(self._made), suffix, *options))
+            self._open[kind] = stack, stack.enter_context(stage(self._folder / str(self._made), suffix, *options))
         try:
-            yield self._open[suffix][1]
+            yield self._open[kind][1]
         except BaseException:
-            self._open.pop(suffix)[0].close()
+            self._open.pop(kind)[0].close()
             raise
 
     def close(self) -> None:
@@ -128,7 +130,7 @@ def talk(stage: Stage) -> None:
 
 def visit(stage: Stage) -> None:
     """Somebody comes and goes, while others speak."""
-    if not stage.room.visitors:
+    if len(stage.room.visitors) < 30:
         stage.room.visit()
     stage.room.talk(1)
 
@@ -159,11 +161,6 @@ def move(stage: Stage) -> None:
     for _ in range(10):
         stage.room.talk(1)
         stage.room.pump(0.02)
-
-
-def refuse(stage: Stage) -> None:
-    """So many come at once that some are turned away."""
-    stage.room.talk(1)
 
 
 def kill(stage: Stage, name: str) -> None:
@@ -208,7 +205,7 @@ BEFORE = {"worker.catching-up": "worker.consuming", "worker.frames-resent": "rou
 
 ELSEWHERE = {
     "journal.giving-up": "only when a disk fails; tests/test_journal_trouble.py",
-    "acceptor.refused": "only when there are too many; a test of its own below",
+    "acceptor.refused": "only when there are too many: a test of its own below",
     "acceptor.turning-away": "the same",
     "acceptor.turned-away": "the same",
 }
@@ -272,7 +269,81 @@ def test_stopped_for_longer_than_the_watchdog_allows(stages: Stages, point: str)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", [point for point in POINTS if not point.startswith("journal.snapshot-")])
 def test_stopped_everywhere_for_longer_than_the_watchdog_allows(stages: Stages, point: str) -> None:
     with stages.on(":1x1:STOP", *WATCHDOG) as stage:
         play(stage, [point])
+
+
+# A worker and the router in the same instant: each is stopped where it is to die, then both are killed.
+
+OF_WORKER = [p for p in POINTS if p.startswith("worker.") and LEADS_TO[p] in (talk, visit, move)]
+OF_ROUTER = ["router.heard", "router.journaled", "router.applied", "router.batch-sent", "router.answered"]
+
+
+def stop_at(stage: Stage, point: str, stimulus: Stimulus) -> int:
+    """Whoever comes to that point stands still there; returns its PID."""
+    stage.release(point)
+    end = time.monotonic() + DEADLINE_SECONDS
+    while not stage.acts(point):
+        assert time.monotonic() < end, f"nobody has come to {point}"
+        stimulus(stage)
+        for _ in range(20):
+            if not stage.acts(point):
+                stage.room.pump(0.01)
+    (pid,) = stage.acts(point)
+    stage.room.until(lambda: state_of(pid) == "T", f"{pid} stands still")
+    stage.hold(point)
+    return pid
+
+
+def kill_together(stage: Stage, worker_point: str, router_point: str) -> None:
+    """Both at once, and everything is exact in spite of it."""
+    pids = [stop_at(stage, worker_point, LEADS_TO[worker_point]), stop_at(stage, router_point, talk)]
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    stage.room.worker_deaths += 1
+    stage.room.until(lambda: all(map(is_gone, pids)), "both are gone")
+    stage.room.talk(1)
+    if stage.broker.ask("status")["workers"] != 2:
+        stage.broker.ask("scale", workers=2)
+    stage.settle()
+
+
+@pytest.mark.parametrize(("worker_point", "router_point"), list(zip(OF_WORKER, cycle(OF_ROUTER), strict=False)))
+def test_worker_and_router_killed_in_the_same_instant(stages: Stages, worker_point: str, router_point: str) -> None:
+    with stages.on(":1x1:STOP") as stage:
+        kill_together(stage, worker_point, router_point)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("worker_point", "router_point"), list(product(OF_WORKER, OF_ROUTER)))
+def test_worker_and_router_killed_everywhere(stages: Stages, worker_point: str, router_point: str) -> None:
+    with stages.on(":1x1:STOP") as stage:
+        kill_together(stage, worker_point, router_point)
+
+
+# The moments of somebody who is turned away.
+
+FULL = "* 聊天室满了 (最多 9 个连接)，请稍后再来。\n"
+
+
+@pytest.mark.parametrize("point", ["acceptor.refused", "acceptor.turning-away", "acceptor.turned-away"])
+def test_who_is_turned_away_is_gone_and_nobody_else_notices(stages: Stages, point: str) -> None:
+    with stages.on(":1x1", "--max-connections", "9") as stage:  # there are eight
+        stage.release(point)
+        stage.room.talk(1)
+        last = stage.room.arrive("last")
+        stage.room.until(lambda: last.received.endswith(b"\n"), "the last one who finds a place is in")
+        first = stage.broker.client()
+        stage.room.talk(1)
+        assert first.rest() in (FULL, "")  # an acceptor that is killed may not have said it
+        stage.room.until(lambda: stage.acts(point), "it has acted")
+        stage.hold(point)
+        stage.broker.wait_ready("acceptor-0", stage.acts(point)[0])
+        assert stage.broker.client().rest() == FULL, "the next one has counted right"
+        last.send("/quit\n")
+        stage.settle()
+        stage.room.until(lambda: stage.broker.ask("status")["sessions"] == 8, "there is a place again")
+        stage.room.arrive("last").send("/quit\n")
+        stage.settle()

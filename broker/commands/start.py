@@ -101,7 +101,8 @@ def serve(
                 status = supervisor.run()
             finally:
                 control.close()
-                Journal(settings.state_dir / JOURNAL_DIR, "process", bytes(16)).discard()
+                if not supervisor.journal_damaged:
+                    Journal(settings.state_dir / JOURNAL_DIR, "process", bytes(16)).discard()
         finally:
             for listener in listeners:
                 listener.close()

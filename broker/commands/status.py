@@ -18,6 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object, as in docs/control-protocol.md")
 
 
+def _journal(state: str | None) -> str:
+    """What the router's last heartbeat said of it, and what that means."""
+    if state is None:
+        return "not heard of yet"
+    if state.startswith("suspended"):
+        return f"{state}; if the router dies now, everybody is disconnected"
+    return f"{state}: --durability is none" if state == "off" else state
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Print the status."""
     try:
@@ -44,4 +53,5 @@ def run(arguments: argparse.Namespace) -> int:
         f"sessions {status['sessions']}, rooms {status['rooms']}, workers {status['workers']}\n"
         f"messages in {status['messages_in']}, out {status['messages_out']}"
     )
+    print(f"journal {_journal(status['journal'])}; kept for workers: {status['retained_bytes'] or 0} bytes")
     return 0
