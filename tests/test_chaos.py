@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable
-from itertools import islice, takewhile
+from itertools import islice, pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,9 @@ def test_a_plan_has_everything_that_was_asked_for_and_nothing_else() -> None:
     assert 0.05 < sum(victim.signal == "SIGSTOP" for victim in victims) / len(victims) < 0.15
     assert {len(strike.victims) for strike in plan} == {1, 2, 3}
     assert any(len({victim.role for victim in strike.victims}) > 1 for strike in plan)
+    gaps = [later.at_seconds - strike.at_seconds for strike, later in pairwise(plan)]
+    soon = [gap for gap, strike in zip(gaps, plan, strict=False) if gap < 0.1 and len(strike.victims) == 1]
+    assert len(soon) > 100, "one dies soon after the other"
     assert {len(strike.victims) for strike in islice(strikes(5, 2, ROLES), 200)} == {1}
     assert list(strikes(5, 0, ROLES)) == []
 

@@ -115,7 +115,9 @@ class Killer:
         targets = [
             Target(process["name"], process["role"], process["pid"], process["started_at"])
             for process in result["processes"]
-            if process["role"] != SUPERVISOR and process["pid"] is not None and process["state"] in ("ready", "hung")
+            if process["role"] != SUPERVISOR
+            and process["pid"] is not None
+            and process["state"] in ("starting", "ready", "hung")
         ]
         return result["status"], targets
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 Signal = Literal["SIGKILL", "SIGSTOP"]
@@ -20,6 +20,10 @@ PAIR_SHARE: Final = 0.5
 """With pairs, so many of the strikes have two or more victims,"""
 TRIPLE_SHARE: Final = 0.3
 """and so many of those three."""
+SUCCESSION_SHARE: Final = 0.3
+"""Instead of at once, so many of the pairs are killed one soon after the other, and of one role:"""
+SUCCESSION_SECONDS: Final = 0.1
+"""the second may be the first one's replacement, amid its recovery."""
 _MARGIN: Final = 1
 """Deaths within the restart period that are left for others than us."""
 
@@ -59,7 +63,12 @@ def strikes(
             Victim(lots.choice(roles), lots.random(), "SIGSTOP" if lots.random() < stop_fraction else "SIGKILL")
             for _ in range(count)
         )
-        yield Strike(at_seconds, victims)
+        if count > 1 and lots.random() < SUCCESSION_SHARE:
+            room = min(SUCCESSION_SECONDS, beginning + length - at_seconds)
+            for delay in (0.0, *sorted(lots.uniform(0, room) for _ in victims[1:])):
+                yield Strike(at_seconds + delay, (replace(victims[0], lot=lots.random()),))
+        else:
+            yield Strike(at_seconds, victims)
         beginning += length
 
 

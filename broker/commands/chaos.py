@@ -58,7 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="whose processes: router, worker, acceptor (default: all children)",
     )
-    killing.add_argument("--pairs", action="store_true", help="half of the time, two or three in the same instant")
+    killing.add_argument(
+        "--pairs", action="store_true", help="half of the time, two or three at once, or soon after each other"
+    )
     killing.add_argument(
         "--stop-fraction", metavar="F", type=float, default=0.0,
         help="share of them that get SIGSTOP, and stay stopped until the broker replaces them (default: %(default)g)",
