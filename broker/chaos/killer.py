@@ -36,6 +36,11 @@ class Target:
     role: str
     pid: int
     started_at: float
+    is_ready: bool
+
+    def counts_as_death(self, signal_name: str) -> bool:
+        """Whether the broker takes it for the process's own failure."""
+        return signal_name == "SIGSTOP" or not self.is_ready
 
 
 class Killer:
@@ -70,7 +75,7 @@ class Killer:
                 if target.role in self.roles
                 and self._stopped.get(target.name) != target.pid
                 and all(target is not other for other, _ in chosen)
-                and self._budget.allows(target.name, now)
+                and self._budget.allows(target.name, now, target.counts_as_death(victim.signal))
             }
             name = choose(victim, {name: target.role for name, target in candidates.items()})
             if name is None:
@@ -96,7 +101,7 @@ class Killer:
                 except ProcessLookupError:
                     self.skipped += 1
                     continue
-                self._budget.spend(target.name, at)
+                self._budget.spend(target.name, at, target.counts_as_death(signal_name))
                 if signal_name == "SIGSTOP":
                     self._stopped[target.name] = target.pid
                 done.append(Kill(at, target.role, target.name, signal_name))
@@ -113,9 +118,11 @@ class Killer:
     def _look(self) -> tuple[dict[str, Any], list[Target]]:
         result = self._client.request("processes")
         targets = [
-            Target(process["name"], process["role"], process["pid"], process["started_at"])
+            Target(process["name"], process["role"], process["pid"], process["started_at"], process["state"] == "ready")
             for process in result["processes"]
-            if process["role"] != SUPERVISOR and process["pid"] is not None and process["state"] in ("ready", "hung")
+            if process["role"] != SUPERVISOR
+            and process["pid"] is not None
+            and process["state"] in ("starting", "ready", "hung")
         ]
         return result["status"], targets
 

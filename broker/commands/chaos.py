@@ -58,7 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="whose processes: router, worker, acceptor (default: all children)",
     )
-    killing.add_argument("--pairs", action="store_true", help="half of the time, two or three in the same instant")
+    killing.add_argument(
+        "--pairs", action="store_true", help="half of the time, two or three at once, or soon after each other"
+    )
     killing.add_argument(
         "--stop-fraction", metavar="F", type=float, default=0.0,
         help="share of them that get SIGSTOP, and stay stopped until the broker replaces them (default: %(default)g)",
@@ -128,12 +130,13 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _check_rate(wish: Wish, killer: Killer, budget: Budget) -> None:
-    most = len(killer.children) * budget.rate_per_process
+    most = len(killer.children) * budget.rate_per_process(wish.stop_fraction)
     if wish.rate > most:
         raise UsageError(
-            f"--kill-rate {wish.rate:g}: the broker gives up when a process dies more than {budget.intensity} times "
-            f"in {budget.period_seconds:g} s, so its {len(killer.children)} processes stand {most:.1f} kills/s\n"
-            f"kill fewer, or start it with {budget.advice(wish.rate)}"
+            f"--kill-rate {wish.rate:g}: the broker gives up when one process has to be replaced too often, so its "
+            f"{len(killer.children)} processes stand {most:.1f} kills/s (restart_intensity {budget.intensity} within "
+            f"{budget.period_seconds:g} s)\n"
+            f"kill fewer, or start it with {budget.advice(wish.rate, wish.stop_fraction)}"
         )
 
 
