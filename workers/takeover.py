@@ -100,10 +100,6 @@ def take_over(
     `may_come` says of a session that is not here whether its socket can still come from another worker.
     """
     fanout = writer.fanout
-    # One that the router knows here again has been away meanwhile.
-    given_away = {
-        operation[1] for batch in takeover.batches for operation in batch.operations if operation[0] == DETACH
-    } - takeover.known.keys()
     counted_up_to: dict[int, int] = {}
     for number, session in inherited.items():
         fanout.add_session(number, session)
@@ -129,7 +125,8 @@ def take_over(
                 part = counted if end <= counted_up_to.get(session.number, -1) else fresh
                 part[session.number].append(data)
         closes += merged.closes
-        detached += [(number, to, before) for number, to in merged.detached if number in given_away]
+        # One that the router knows here again has been away meanwhile.
+        detached += [(number, to, before) for number, to in merged.detached if number not in takeover.known]
         if faults.ENABLED:
             faults.point("worker.replaying")
     if faults.ENABLED and inherited:
