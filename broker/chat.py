@@ -45,6 +45,8 @@ class Chat(Membership):
         """Lines applied."""
         self.most_people = 0
         """The largest number of sessions with a name that there have been at once."""
+        self.began_at = 0.0
+        """When the first session came."""
         self._people: dict[str, Session] = {}  # by key
         self._watchers: dict[str, dict[int, None]] = {}  # session numbers by the key of a name
         # In order of time, as the timeout is the same for all; unlike a dict it finds its first in constant time.
@@ -54,6 +56,10 @@ class Chat(Membership):
         self._asked: dict[int, tuple[int, tuple[Any, ...]]] = {}  # session and purpose by request number
         self._last_request = 0
         self._closing = False
+        self.offered: list[str] = []
+        """The options of protocols that clients have been told of (IRC's capabilities)."""
+        for protocol in PROTOCOLS.values():
+            protocol.reconfigured(self)
 
     # Inputs.
 
@@ -121,18 +127,15 @@ class Chat(Membership):
         """The answer to the request `processes`: the table of processes, line by line."""
         self._answered(now, request, lines)
 
-    def rehashed(self, now: float, request: int, config: ChatConfig | None, message: str) -> None:
-        """The answer to the request `rehash`: what the configuration is now, or None and what is wrong with it.
+    def rehashed(self, now: float, request: int, message: str) -> None:
+        """The answer to the request `rehash`: how it went, in words."""
+        self._answered(now, request, message)
 
-        `request` may be 0 if nobody in the chat asked for it.
-        """
+    def configured(self, now: float) -> None:
+        """`config` is another one than before: tell those who have to know."""
         self.now = now
-        old = self.config
-        if config is not None:
-            self.config = config
-            for protocol in PROTOCOLS.values():
-                protocol.reconfigured(self, old)
-        self._answered(now, request, (config is not None, message))
+        for protocol in PROTOCOLS.values():
+            protocol.reconfigured(self)
 
     # Output.
 
@@ -263,6 +266,7 @@ class Chat(Membership):
         protocol = protocols[listener] if 0 <= listener < len(protocols) else protocols[0]
         session = Session(number, worker, WireFormat(protocol, self.config.language), _host_of(peer))
         session.began_at = session.heard_at = session.spoke_at = self.now
+        self.began_at = self.began_at or self.now
         self._sessions[number] = session
         if self._closing:  # it was on its way when the others were told
             self.end(session, self.rendered(session, Closing()))

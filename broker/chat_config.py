@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from broker.errors import ConfigError
 from broker.names import Name, parse_room_name
+from broker.operators import Operator
 from broker.phrases import LANGUAGES
 from broker.protocols import PROTOCOLS
 
@@ -19,16 +20,6 @@ SERVER_NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
 """RFC 2812, 2.3.1, `hostname`; a dot must be in it, or it could be taken for somebody's nick."""
 SERVER_NAME_BYTES: Final = 63
 """RFC 2812, 1.1."""
-
-
-class Operator(NamedTuple):
-    """Who may become operator of the whole server: the name for OPER, what `broker mkpasswd` made of the password, and
-    the masks of whom it is for (none: of everybody).
-    """
-
-    name: str
-    password_hash: str
-    masks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,7 +49,6 @@ class ChatConfig:
     operators: tuple[Operator, ...] = ()
     ping_seconds: float = 120.0
     disabled_capabilities: tuple[str, ...] = ()
-    started_at: float = 0.0
 
     def __post_init__(self) -> None:
         if self.language not in LANGUAGES:

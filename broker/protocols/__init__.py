@@ -14,7 +14,6 @@ from broker.protocols import irc, plain
 
 if TYPE_CHECKING:
     from broker.chat import Chat
-    from broker.chat_config import ChatConfig
     from broker.sessions import Session, WireFormat
 
 
@@ -51,8 +50,8 @@ class ChatProtocol(Protocol):
     def answered(self, chat: Chat, session: Session, purpose: tuple[Any, ...], answer: Any) -> None:
         """What was asked for by `Chat.ask` is here."""
 
-    def reconfigured(self, chat: Chat, old: ChatConfig) -> None:
-        """The chat has another configuration than `old` from here on."""
+    def reconfigured(self, chat: Chat) -> None:
+        """The chat may have another configuration from here on."""
 
 
 PROTOCOLS: Final[dict[str, ChatProtocol]] = {"chat": plain, "irc": irc}

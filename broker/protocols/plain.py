@@ -25,7 +25,6 @@ from broker.text import clean, decode
 
 if TYPE_CHECKING:
     from broker.chat import Chat
-    from broker.chat_config import ChatConfig
     from broker.sessions import Phase, Session
 
 # The functions of a protocol.
@@ -75,7 +74,7 @@ def answered(chat: Chat, session: Session, purpose: tuple[Any, ...], answer: Any
     """Never asked for."""
 
 
-def reconfigured(chat: Chat, old: ChatConfig) -> None:
+def reconfigured(chat: Chat) -> None:
     """Nothing that anybody was told of has changed."""
 
 

@@ -35,7 +35,6 @@ from broker.room_policy import FLAGS, LISTS, STATUSES
 
 if TYPE_CHECKING:
     from broker.chat import Chat
-    from broker.chat_config import ChatConfig
 
 _BAD_IN_USER: Final = re.compile(r"[^A-Za-z0-9_.~\-\[\]\\`^{}|]")
 _FAULTS: Final = {
@@ -126,7 +125,7 @@ def _welcome(request: Request) -> None:
     welcome = f"Welcome to the {config.network_name} Network, {prefix(request.session.source)}"
     request.numeric(n.RPL_WELCOME, text=welcome)
     request.numeric(n.RPL_YOURHOST, text=f"Your host is {config.server_name}, running version broker-{config.version}")
-    request.numeric(n.RPL_CREATED, text=f"This server was started {server_time(config.started_at)}")
+    request.numeric(n.RPL_CREATED, text=f"This chat began {server_time(request.chat.began_at)}")
     modes = "".join(sorted(FLAGS + LISTS + PARAMETER_MODES + STATUSES))
     with_parameter = "".join(sorted(LISTS + PARAMETER_MODES + STATUSES))
     request.numeric(n.RPL_MYINFO, config.server_name, f"broker-{config.version}", USER_MODES, modes, with_parameter)
@@ -228,9 +227,10 @@ def _suspend(request: Request) -> None:
 _SUBCOMMANDS: Final = {"LS": _ls, "LIST": _list_own, "REQ": _req, "END": _end}
 
 
-def reconfigured(chat: Chat, old: ChatConfig) -> None:
+def reconfigured(chat: Chat) -> None:
     """Tell those who want to know of capabilities that are on offer from here on, or not any more (cap-notify)."""
-    before, after = offered(old.disabled_capabilities), offered(chat.config.disabled_capabilities)
+    before, after = chat.offered, offered(chat.config.disabled_capabilities)
+    chat.offered = after
     for subcommand, names in (
         ("NEW", [name for name in after if name not in before]),
         ("DEL", [name for name in before if name not in after]),

@@ -134,7 +134,7 @@ def stats(request: Request) -> None:
     if not is_here(request, 1):
         return
     if query == "u":
-        seconds = max(0, int(request.chat.now - request.config.started_at))
+        seconds = max(0, int(request.chat.now - request.chat.began_at))
         days, rest = divmod(seconds, 86400)
         up = f"Server Up {days} days {rest // 3600}:{rest // 60 % 60:02}:{rest % 60:02}"
         request.numeric(n.RPL_STATSUPTIME, text=up)
@@ -200,9 +200,7 @@ def answered(chat: Chat, session: Session, purpose: tuple[Any, ...], answer: Any
         for line in answer:
             request.from_server(f"NOTICE {request.nick} :{line}")
     else:
-        done, message = answer
-        words = message or ("The configuration has been read again" if done else "It could not be read")
-        request.from_server(f"NOTICE {request.nick} :{words}")
+        request.from_server(f"NOTICE {request.nick} :{answer}")
     request.send()
 
 
