@@ -266,7 +266,8 @@ class Chat(Membership):
         protocol = protocols[listener] if 0 <= listener < len(protocols) else protocols[0]
         session = Session(number, worker, WireFormat(protocol, self.config.language), _host_of(peer))
         session.began_at = session.heard_at = session.spoke_at = self.now
-        self.began_at = self.began_at or self.now
+        if not self.began_at:
+            self.began_at = self.default_room.made_at = self.now
         self._sessions[number] = session
         if self._closing:  # it was on its way when the others were told
             self.end(session, self.rendered(session, Closing()))

@@ -124,5 +124,5 @@ def setname(request: Request) -> None:
         request.fail("INVALID_REALNAME", text=f"A real name has at most {REALNAME_BYTES} bytes")
     else:
         occasion = request.chat.set_realname(request.session, realname)
-        request.say(f"SETNAME :{realname}")
+        request.own(occasion)
         tell_extended(request.chat, request.session, occasion)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from broker.chat_config import ChatConfig
     from broker.sessions import Session
 
+LABEL_BYTES: Final = 64
+"""Of a label at most (labeled-response, "Tags"); a longer one is none."""
 ANSWER_BYTES: Final = 512 * 1024
 """Of lists (WHO, LIST, NAMES): past it the answer is cut, as one line may not order more."""
 _ECHO_BYTES: Final = 64
@@ -38,7 +40,8 @@ class Request:
         self.session = session
         self.state = state
         self.tags, self.command, self.parameters = message
-        self.label = self.tags.get("label", "") if state.capabilities & LABELED_RESPONSE else ""
+        label = self.tags.get("label", "") if state.capabilities & LABELED_RESPONSE else ""
+        self.label = label if len(label.encode()) <= LABEL_BYTES else ""
         self.lines: list[tuple[list[str], str]] = []
         self.size = 0
         self.whole_batch = False
@@ -56,8 +59,8 @@ class Request:
 
     @property
     def nick(self) -> str:
-        """What the client is called in a numeric: `*` until it has a nick."""
-        return self.session.name or self.state.nick or "*"
+        """What the client is called in a numeric: `*` until registration is complete."""
+        return self.session.name or "*"
 
     def has(self, capability: int) -> bool:
         """Whether the client asked for the capability."""
