@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.protocols.irc import numerics as n
 from broker.protocols.irc import registration, server
+from broker.protocols.irc.capabilities import MULTILINE
 from broker.protocols.irc.channels import invite, join, kick, names, part, rename, topic
 from broker.protocols.irc.list import list_
 from broker.protocols.irc.message import (
@@ -71,7 +72,7 @@ def line(chat: Chat, session: Session, data: bytes) -> None:
     if message is None:
         return
     request = Request(chat, session, state, message)
-    if state.batch is None or not take_line(request):
+    if "batch" not in message.tags or not state.capabilities & MULTILINE or not take_line(request):
         _run(request)
     request.send()
 

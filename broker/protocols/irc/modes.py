@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from broker.masks import whole_mask
+from broker.masks import EXTENDED_SIGN, extended, whole_mask
 from broker.names import key_of
 from broker.protocols.irc import numerics as n
 from broker.protocols.irc.channels import may_command
@@ -122,7 +122,8 @@ def _tell_list(request: Request, room: Room, letter: str) -> None:
 
 def _change_list(request: Request, room: Room, changes: _Changes, given: bool, letter: str, argument: str) -> None:
     argument = argument.strip()
-    if not argument or argument.startswith(":") or len(argument.encode()) > MASK_BYTES:
+    odd = not argument or argument.startswith(":") or len(argument.encode()) > MASK_BYTES
+    if odd or (argument.startswith(EXTENDED_SIGN) and not extended(argument)[0]):
         request.numeric(
             n.ERR_INVALIDMODEPARAM, f"#{room.name.display}", letter, echo(argument), text="That is not a mask"
         )

@@ -55,8 +55,11 @@ def take_line(request: Request) -> bool:
     """Whether the line belonged to the open batch, and has been taken for it."""
     opened = request.state.batch
     reference = request.tags.get("batch")
-    if opened is None or reference is None:
+    if reference is None:
         return False
+    if opened is None:
+        request.fail("INVALID_REF", echo(reference), text="There is no open batch of that reference", command="BATCH")
+        return True
     if reference != opened.reference:
         _refuse(request, opened, "MULTILINE_INVALID", text="A line of another batch came between")
         return True

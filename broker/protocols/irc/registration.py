@@ -89,11 +89,10 @@ def user(request: Request) -> None:
         request.numeric(n.ERR_ALREADYREGISTERED)
         return
     username, realname = request.parameters[0], request.parameters[3]
-    username = shortened(_BAD_IN_USER.sub("", username), USER_BYTES)
     if not username or not realname.strip():
         request.numeric(n.ERR_NEEDMOREPARAMS, "USER")
         return
-    session.user = username
+    session.user = shortened(_BAD_IN_USER.sub("", username), USER_BYTES) or "user"
     session.realname = shortened(realname, REALNAME_BYTES)
     request.state.user_given = True
     complete(request)
