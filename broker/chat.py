@@ -1,291 +1,281 @@
 """The chat: names, rooms and sessions, and who is told what in which order. Runs in the router.
 
-A deterministic state machine: inputs are the events of the workers, the operator's wishes and the passing of time, each
-with its moment; the output is the operations of `broker.messages` for each worker. The same inputs give the same bytes
-in every process, so nothing in here looks at a clock, draws a random number or iterates over a set, and all state is
-plain data. It refuses to know sockets, frames, and how a line is read or an occasion written (`broker.protocols`).
+A deterministic state machine: inputs are the events of the workers, the operator's wishes, the answers to what it asked
+for and the passing of time, each with its moment; the output is the operations of `broker.messages` for each worker,
+and requests. The same inputs give the same bytes in every process, so nothing in here looks at a clock, draws a random
+number or iterates over a set, and all state is plain data. It refuses to know sockets, frames, and how a line is read
+or an occasion written (`broker.protocols`).
 
 Two kinds of methods: the router's inputs, and the actions which a protocol takes on behalf of a session. An expected
-refusal (a name in use) is an action's result; an exception is a bug of ours.
+refusal (a name in use) is an action's result; an exception is a bug of ours. Delivery and rooms are in the base
+classes.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice
 from math import ceil
-from typing import Final
+from typing import Any, Final
 
-from broker.errors import ConfigError, LocalProtocolError
-from broker.messages import (
-    ADD,
-    ADOPT,
-    ARRIVED,
-    ATTACHED,
-    CLOSE,
-    DETACH,
-    ENDED,
-    LINES,
-    OVERLONG,
-    PUBLISH,
-    REMOVE,
-    SEND,
-    Event,
-    Operation,
-)
+from broker.chat_config import ChatConfig
+from broker.errors import LocalProtocolError
+from broker.membership import Membership
+from broker.messages import ARRIVED, ATTACHED, ENDED, LINES, OVERLONG, Event
 from broker.names import Name, NameFault, parse_name, parse_room_name
-from broker.occasions import (
-    Closing,
-    FellBehind,
-    Joined,
-    Kicked,
-    Left,
-    NameTimedOut,
-    Occasion,
-    Renamed,
-    RoomOccasion,
-)
-from broker.phrases import LANGUAGES
+from broker.occasions import Closing, FellBehind, Kicked, NameTimedOut, Occasion, Quit, Renamed
 from broker.protocols import PROTOCOLS
-from broker.rooms import Room
 from broker.sessions import Session, WireFormat
 from broker.text import clean
 
+__all__ = ["Chat", "ChatConfig"]
 
-@dataclass(frozen=True)
-class ChatConfig:
-    """What the chat has to be told; ConfigError if it makes no sense.
-
-    `language` is the one that a session begins with, `listener_protocols` the name of the protocol of each listener.
-    `max_line_bytes` is without the line's end, `max_name_length` in code points.
-    """
-
-    language: str = "zh"
-    listener_protocols: tuple[str, ...] = ("chat",)
-    name_timeout_seconds: float = 60.0
-    max_line_bytes: int = 4096
-    max_name_length: int = 32
-    default_room: str = "lobby"
-
-    def __post_init__(self) -> None:
-        if self.language not in LANGUAGES:
-            raise ConfigError(f"there is no language {self.language!r}; choose one of {', '.join(LANGUAGES)}")
-        for protocol in self.listener_protocols:
-            if protocol not in PROTOCOLS:
-                raise ConfigError(f"there is no chat protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
-        if not self.listener_protocols:
-            raise ConfigError("the chat needs the protocol of at least one listener")
-        if not isinstance(parse_room_name(self.default_room, self.max_name_length), Name):
-            raise ConfigError(f"{self.default_room!r} cannot be the name of a room; see docs/chat-protocol.md")
+_END_REASONS: Final = {"eof": "Connection closed", "reset": "Connection reset", "slow": "Too slow"}
 
 
-class Chat:
-    """Everything that the router knows. `now`, in seconds, never goes back from one input to the next."""
+class Chat(Membership):
+    """Everything that the router knows. `now`, Unix time in seconds, never goes back from one input to the next."""
 
     def __init__(self, config: ChatConfig) -> None:
+        default_room = parse_room_name(config.default_room, config.max_name_length)
+        assert isinstance(default_room, Name)  # ChatConfig made sure
+        super().__init__(default_room)
         self.config = config
         self.messages_in = 0
         """Lines applied."""
-        self.messages_out = 0
-        """Deliveries ordered: one for each session that is to get something."""
-        self._sessions: dict[int, Session] = {}
+        self.most_people = 0
+        """The largest number of sessions with a name that there have been at once."""
+        self.began_at = 0.0
+        """When the first session came."""
         self._people: dict[str, Session] = {}  # by key
-        self._rooms: dict[str, Room] = {}  # by key
+        self._watchers: dict[str, dict[int, None]] = {}  # session numbers by the key of a name
         # In order of time, as the timeout is the same for all; unlike a dict it finds its first in constant time.
         self._name_deadlines: OrderedDict[int, float] = OrderedDict()
-        self._last_group = 0
-        self._operations: defaultdict[int, list[Operation]] = defaultdict(list)  # by worker
-        self.ordered_bytes = 0
-        """Bytes in the operations that nobody has taken yet."""
+        self._check_deadlines: OrderedDict[int, float] = OrderedDict()
+        self._requests: list[tuple[Any, ...]] = []
+        self._asked: dict[int, tuple[int, tuple[Any, ...]]] = {}  # session and purpose by request number
+        self._last_request = 0
         self._closing = False
-        default_room = parse_room_name(config.default_room, config.max_name_length)
-        assert isinstance(default_room, Name)  # ChatConfig made sure
-        self._rooms[default_room.key] = self.default_room = Room(default_room)
+        self.offered: list[str] = []
+        """The options of protocols that clients have been told of (IRC's capabilities)."""
+        for protocol in PROTOCOLS.values():
+            protocol.reconfigured(self)
 
     # Inputs.
 
     def apply(self, now: float, worker: int, events: Iterable[Event]) -> None:
         """Apply the events of one frame; LocalProtocolError if the worker broke the rules of `broker.messages`."""
+        self.now = now
         for event in events:
             handler = _EVENT_HANDLERS.get(event[0])
             if handler is None:
                 raise LocalProtocolError(f"worker {worker} sent an event of unknown kind {event[0]!r}")
-            handler(self, now, worker, event)
+            handler(self, worker, event)
 
     def expel(self, now: float, number: int) -> None:
         """End a session, if there is one, whose input could not be handled because of a bug of ours."""
+        self.now = now
         session = self._sessions.get(number)
         if session is not None:
-            self.end(session)
-
-    def move_session(self, session: Session, worker: int) -> None:
-        """The session's socket goes to another worker; from here on that one is told what is for it."""
-        room = session.room
-        if room is not None:
-            self._leave_group(session, room)
-        self._operations[session.worker].append((DETACH, session.number, worker))
-        session.worker = worker
-        session.awaited = True
-        self._operations[worker].append((ADOPT, session.number))
-        if room is not None:
-            self._join_group(session, room)
-
-    def sessions_of(self, worker: int) -> list[Session]:
-        """The sessions of one worker, oldest first."""
-        return [session for session in self._sessions.values() if session.worker == worker]
-
-    def memberships(self, worker: int) -> Iterator[tuple[int, int]]:
-        """(group, session) for each membership that a worker has to know."""
-        for session in self.sessions_of(worker):
-            if session.room is not None:
-                yield session.room.groups[session.format].number, session.number
+            self.end(session, reason="An error of the server")
 
     def shutdown(self, now: float) -> None:
         """Say goodbye to everybody and close all sessions; so with those who still come."""
+        self.now = now
         self._closing = True
-        self._end_all(list(self._sessions.values()), Closing())
+        self._end_all(list(self._sessions.values()), Closing(), "The chat is closing")
 
     def kick(self, now: float, name: str, reason: str) -> str | None:
         """End somebody's session; return the name as spelled by its owner, None if there is nobody of that name."""
+        self.now = now
         session = self.find_person(name)
         if session is None:
             return None
-        self.end(session, self._rendered(session, Kicked(clean(reason).strip())))
+        reason = clean(reason).strip()
+        self.end(session, self.rendered(session, Kicked(reason)), f"Removed: {reason}" if reason else "Removed")
         return session.name
 
     def tick(self, now: float) -> None:
-        """Close the sessions that have not got a name in time."""
+        """Close the sessions that have not got a name in time, and see to those that are due to be looked at."""
+        self.now = now
         while self._name_deadlines:
             number, deadline = next(iter(self._name_deadlines.items()))
             if deadline > now:
-                return
+                break
             session = self._sessions[number]
-            self.end(session, self._rendered(session, NameTimedOut(ceil(self.config.name_timeout_seconds))))
+            timed_out = NameTimedOut(ceil(self.config.name_timeout_seconds))
+            self.end(session, self.rendered(session, timed_out), "Registration timed out")
+        while self._check_deadlines:
+            number, deadline = next(iter(self._check_deadlines.items()))
+            if deadline > now:
+                break
+            session = self._sessions[number]
+            del self._check_deadlines[number]
+            PROTOCOLS[session.format.protocol].check(self, session)
 
     def next_deadline(self) -> float | None:
-        """When `tick` will next have something to do; None if nobody is without a name."""
-        return next(iter(self._name_deadlines.values()), None)
+        """When `tick` will next have something to do; None if there is nothing to wait for."""
+        name = next(iter(self._name_deadlines.values()), None)
+        check = next(iter(self._check_deadlines.values()), None)
+        return min((each for each in (name, check) if each is not None), default=None)
+
+    def verified(self, now: float, request: int, ok: bool) -> None:
+        """The answer to the request `verify`: whether the password is the one of the hash."""
+        self._answered(now, request, ok)
+
+    def processes(self, now: float, request: int, lines: list[str]) -> None:
+        """The answer to the request `processes`: the table of processes, line by line."""
+        self._answered(now, request, lines)
+
+    def rehashed(self, now: float, request: int, message: str) -> None:
+        """The answer to the request `rehash`: how it went, in words."""
+        self._answered(now, request, message)
+
+    def configured(self, now: float) -> None:
+        """`config` is another one than before: tell those who have to know."""
+        self.now = now
+        for protocol in PROTOCOLS.values():
+            protocol.reconfigured(self)
 
     # Output.
 
-    def take_operations(self) -> dict[int, list[Operation]]:
-        """The operations ordered since the last call, by worker, for those that have any."""
-        taken = dict(self._operations)
-        self._operations.clear()
-        self.ordered_bytes = 0
-        return taken
+    def take_requests(self) -> list[tuple[Any, ...]]:
+        """What somebody else is to do: since the last call, each once, and each with its number.
+
+        ("verify", request, password_hash, password), answered by `verified`; ("processes", request), by `processes`;
+        ("rehash", request, by), by `rehashed`. What is asked of somebody who is gone by then is answered into nothing.
+        """
+        requests, self._requests = self._requests, []
+        return requests
 
     @property
     def session_count(self) -> int:
         """Sessions, with or without a name."""
         return len(self._sessions)
 
-    @property
-    def room_count(self) -> int:
-        """Rooms, the default one included."""
-        return len(self._rooms)
-
     # Actions of a session, for its protocol.
 
-    def set_name(self, session: Session, text: str) -> NameFault | None:
-        """Give the session its name, or another one (its room is told); the reason if that cannot be."""
+    def set_name(self, session: Session, text: str) -> NameFault | Renamed | None:
+        """Give the session its name, or another one (everybody who shares a room is told).
+
+        Return the reason if that cannot be, what happened if it has another name now, and None if it has its first one,
+        or the same as before.
+        """
         name = parse_name(text, self.config.max_name_length)
         if isinstance(name, NameFault):
             return name
         if self._people.get(name.key, session) is not session:
             return NameFault.IN_USE
+        renamed = Renamed(session.source, name.display, self.moment()) if session.phase == "present" else None
+        old_name, old_key = session.name, session.key
         self._people.pop(session.key, None)
         self._people[name.key] = session
-        old = session.name
         session.step("named")
         session.name, session.key = name
+        session.identify()
         self._name_deadlines.pop(session.number, None)
-        if old != session.name and session.room is not None:
-            self.tell_others(session, Renamed(old, session.name))
-        return None
+        if renamed is None:
+            self.most_people = max(self.most_people, len(self._people))
+            self.tell_watchers(session, True)
+            return None
+        if old_name == session.name:
+            return None
+        self.tell_neighbours(session, renamed)
+        if old_key != session.key:
+            self.past.add(old_key, renamed.source, session.realname, self.now)
+            self.forget_silence(session)
+            self._tell_watchers_of(old_key, renamed.source, False)
+            self.tell_watchers(session, True)
+        return renamed
 
-    def enter(self, session: Session, name: Name) -> Room:
-        """Leave the present room and enter another one, which is made if there is none; both rooms are told."""
-        self.leave(session)
-        room = self._rooms.get(name.key)
-        if room is None:
-            room = self._rooms[name.key] = Room(name)
-        session.room = room
-        room.members[session.number] = session
-        self._join_group(session, room)
-        self.tell_others(session, Joined(session.name))
-        return room
-
-    def leave(self, session: Session) -> Room | None:
-        """Leave the present room, which is told, and return it; None if the session is in none."""
-        room = self._withdraw(session)
-        if room is not None:
-            self._publish(room, Left(session.name))
-        return room
-
-    def tell_others(self, session: Session, occasion: RoomOccasion) -> None:
-        """Tell everybody else in the session's room, where it must be in one."""
-        if session.room is None:
-            raise LocalProtocolError(f"session {session.number} is in no room")
-        self._publish(session.room, occasion, session.number)
-
-    def tell(self, session: Session, occasion: Occasion) -> None:
-        """Tell one person."""
-        self.send(session, self._rendered(session, occasion))
-
-    def send(self, session: Session, data: bytes) -> None:
-        """Bytes for one session."""
-        self._operations[session.worker].append((SEND, session.number, data))
-        self.ordered_bytes += len(data)
-        self.messages_out += 1
-
-    def set_language(self, session: Session, language: str) -> None:
-        """From here on the session gets `language`."""
-        room = session.room
-        if room is not None:
-            self._leave_group(session, room)
-        session.format = WireFormat(session.format.protocol, language)
-        if room is not None:
-            self._join_group(session, room)
-
-    def end(self, session: Session, farewell: bytes = b"") -> None:
-        """End the session after the bytes of `farewell`; its room sees it leave, its name is free."""
-        room = self._forget(session, farewell)
-        if room is not None:
-            self._publish(room, Left(session.name))
+    def end(self, session: Session, farewell: bytes = b"", reason: str = "Client quit") -> None:
+        """End the session after the bytes of `farewell`; its rooms see it leave, its name is free."""
+        self._end_all([session], farewell, reason)
 
     def find_person(self, name: str) -> Session | None:
         """Who has that name, however it is spelled; None if nobody has."""
         parsed = parse_name(name, self.config.max_name_length)
         return self._people.get(parsed.key) if isinstance(parsed, Name) else None
 
-    def find_room(self, name: Name) -> Room | None:
-        """The room of that name, None if there is none."""
-        return self._rooms.get(name.key)
+    def people(self) -> Iterator[Session]:
+        """Everybody who has a name."""
+        return iter(self._people.values())
 
-    def first_rooms(self, limit: int) -> list[Room]:
-        """The `limit` oldest rooms, the default one first."""
-        return list(islice(self._rooms.values(), limit))
+    @property
+    def occupied_room_count(self) -> int:
+        """Rooms that somebody is in: the default one is there without anybody, too."""
+        return len(self._rooms) - (not self.default_room.members)
+
+    @property
+    def people_count(self) -> int:
+        """Sessions with a name."""
+        return len(self._people)
+
+    def check_later(self, session: Session) -> None:
+        """Have the protocol look at the session in `ping_seconds`, instead of whenever that was to be."""
+        self._check_deadlines.pop(session.number, None)
+        self._check_deadlines[session.number] = self.now + self.config.ping_seconds
+
+    def ask(self, session: Session, purpose: tuple[Any, ...], kind: str, *arguments: object) -> None:
+        """Request something (see `take_requests`); the protocol gets the answer, and the purpose with it."""
+        self._last_request += 1
+        self._asked[self._last_request] = (session.number, purpose)
+        self._requests.append((kind, self._last_request, *arguments))
+
+    def watch(self, session: Session, name: Name) -> None:
+        """Tell the session from here on when somebody of that name comes or goes."""
+        session.watched[name.key] = name.display
+        self._watchers.setdefault(name.key, {})[session.number] = None
+
+    def unwatch(self, session: Session, key: str) -> None:
+        """And from here on not."""
+        if session.watched.pop(key, None) is not None:
+            del self._watchers[key][session.number]
+            if not self._watchers[key]:
+                del self._watchers[key]
+
+    def watchers_of(self, key: str) -> list[Session]:
+        """Who watches that name."""
+        return [self._sessions[number] for number in self._watchers.get(key, ())]
+
+    def tell_watchers(self, session: Session, present: bool) -> None:
+        """Tell those who watch the session's name that it has come, or gone."""
+        self._tell_watchers_of(session.key, session.source, present)
 
     # Within.
 
-    def _attached(self, now: float, worker: int, event: Event) -> None:
-        _, number, listener, _peer = event
+    def _message_id(self, number: int) -> str:
+        return f"{self.config.run}-{number}"
+
+    def _tell_watchers_of(self, key: str, source: Any, present: bool) -> None:
+        for watcher in self.watchers_of(key):
+            PROTOCOLS[watcher.format.protocol].watched(self, watcher, source, present)
+
+    def _answered(self, now: float, request: int, answer: object) -> None:
+        self.now = now
+        number, purpose = self._asked.pop(request, (0, ()))
+        session = self._sessions.get(number)
+        if session is not None:
+            PROTOCOLS[session.format.protocol].answered(self, session, purpose, answer)
+
+    def _attached(self, worker: int, event: Event) -> None:
+        _, number, listener, peer = event
         if number in self._sessions:
             raise LocalProtocolError(f"worker {worker} attached session {number}, which is there already")
         protocols = self.config.listener_protocols
         protocol = protocols[listener] if 0 <= listener < len(protocols) else protocols[0]
-        session = Session(number, worker, WireFormat(protocol, self.config.language))
+        session = Session(number, worker, WireFormat(protocol, self.config.language), _host_of(peer))
+        session.began_at = session.heard_at = session.spoke_at = self.now
+        if not self.began_at:
+            self.began_at = self.default_room.made_at = self.now
         self._sessions[number] = session
         if self._closing:  # it was on its way when the others were told
-            self.end(session, self._rendered(session, Closing()))
+            self.end(session, self.rendered(session, Closing()))
             return
-        self._name_deadlines[number] = now + self.config.name_timeout_seconds
+        self._name_deadlines[number] = self.now + self.config.name_timeout_seconds
         PROTOCOLS[protocol].opened(self, session)
 
-    def _lines(self, now: float, worker: int, event: Event) -> None:
+    def _lines(self, worker: int, event: Event) -> None:
         _, number, offset, data = event
         # Of any worker: the one that had it before may still have lines of it under way.
         session = self._sessions.get(number)
@@ -299,8 +289,9 @@ class Chat:
         if session.skipping and data:
             data = data[data.index(b"\n") + 1 :]
             session.skipping = False
+        session.heard_at = self.now
         protocol = PROTOCOLS[session.format.protocol]
-        limit = self.config.max_line_bytes
+        limit = protocol.longest_line_bytes(self.config.max_line_bytes)
         lines = data.split(b"\n")
         lines.pop()
         for line in lines:
@@ -314,7 +305,7 @@ class Chat:
             if session.phase == "gone":
                 return
 
-    def _overlong(self, now: float, worker: int, event: Event) -> None:
+    def _overlong(self, worker: int, event: Event) -> None:
         _, number, offset, length = event
         session = self._sessions.get(number)
         if session is None:
@@ -323,80 +314,64 @@ class Chat:
             session.skipping = True
             PROTOCOLS[session.format.protocol].overlong(self, session)
 
-    def _ended(self, now: float, worker: int, event: Event) -> None:
+    def _ended(self, worker: int, event: Event) -> None:
         _, number, cause = event
         session = self._sessions.get(number)
         if session is not None:  # only one who is too slow, rather than away, has a use for last words
-            self.end(session, self._rendered(session, FellBehind()) if cause == "slow" else b"")
+            farewell = self.rendered(session, FellBehind()) if cause == "slow" else b""
+            self.end(session, farewell, _END_REASONS.get(cause, "Connection closed"))
 
-    def _arrived(self, now: float, worker: int, event: Event) -> None:
+    def _arrived(self, worker: int, event: Event) -> None:
         session = self._sessions.get(event[1])
         # A worker that has replaced another one may say so again, of a session that is on its way elsewhere by now.
         if session is not None and session.worker == worker:
             session.awaited = False
 
-    def _end_all(self, sessions: list[Session], farewell: Occasion | None = None) -> None:
-        """End many at once: none of them hears of the others."""
-        left = []
+    def _end_all(self, sessions: list[Session], farewell: bytes | Occasion = b"", reason: str = "") -> None:
+        """End many at once: none of them hears of the others.
+
+        Each is taken out of everything and closed first; then those who remain are told.
+        """
         for session in sessions:
-            room = self._forget(session, b"" if farewell is None else self._rendered(session, farewell))
-            if room is not None:
-                left.append((room, session.name))
-        for room, name in left:
-            self._publish(room, Left(name))
-
-    def _forget(self, session: Session, farewell: bytes) -> Room | None:
-        """Take the session out of everything and close it; return the room that has to be told."""
-        session.step("ended")
-        room = self._withdraw(session)
-        del self._sessions[session.number]
-        if session.key:
-            del self._people[session.key]
-        self._name_deadlines.pop(session.number, None)
-        if farewell:
-            self.send(session, farewell)
-        self._operations[session.worker].append((CLOSE, session.number))
-        return room
-
-    def _withdraw(self, session: Session) -> Room | None:
-        """Take the session out of its room and return that, without a word."""
-        room = session.room
-        if room is None:
-            return None
-        self._leave_group(session, room)
-        session.room = None
-        del room.members[session.number]
-        if not room.members and room is not self.default_room:
-            del self._rooms[room.name.key]
-        return room
-
-    def _join_group(self, session: Session, room: Room) -> None:
-        group = room.count_in(session, self._last_group + 1)
-        self._last_group = max(self._last_group, group.number)
-        self._operations[session.worker].append((ADD, group.number, session.number))
-
-    def _leave_group(self, session: Session, room: Room) -> None:
-        group = room.count_out(session)
-        self._operations[session.worker].append((REMOVE, group.number, session.number))
-
-    def _publish(self, room: Room, occasion: RoomOccasion, except_session: int = 0) -> None:
-        """Render once for each wire format in the room, and give the bytes to each worker that has members of it."""
-        receivers = len(room.members) - (except_session in room.members)
-        if not receivers:
-            return
-        self.messages_out += receivers
-        operations = self._operations
-        for (protocol, language), group in room.groups.items():
-            operation = (PUBLISH, group.number, PROTOCOLS[protocol].render(occasion, language), except_session)
-            for worker in group.members_of_worker:
-                operations[worker].append(operation)
-                self.ordered_bytes += len(operation[2])
-
-    def _rendered(self, session: Session, occasion: Occasion) -> bytes:
-        return PROTOCOLS[session.format.protocol].render(occasion, session.format.language)
+            session.step("ended")
+            for room in self.rooms_of(session):
+                self._leave_group(session, room)
+                room.members.pop(session.number)
+                room.silenced.pop(session.number, None)
+            del self._sessions[session.number]
+            if session.key:
+                del self._people[session.key]
+                self.past.add(session.key, session.source, session.realname, self.now)
+            for key in list(session.watched):
+                self.unwatch(session, key)
+            self._name_deadlines.pop(session.number, None)
+            self._check_deadlines.pop(session.number, None)
+            data = farewell if isinstance(farewell, bytes) else self.rendered(session, farewell)
+            if data:
+                self.send(session, data)
+            self._close(session)
+        for session in sessions:
+            self.tell_neighbours(session, Quit(session.source, reason, self.moment()))
+            if session.key:
+                self.tell_watchers(session, False)
+        for key in {key: None for session in sessions for key in session.rooms}:
+            if not self._rooms[key].members and key != self.default_room_key:
+                del self._rooms[key]
 
 
-_EVENT_HANDLERS: Final[dict[int, Callable[[Chat, float, int, Event], None]]] = {
+def _host_of(peer: str) -> str:
+    """What stands for the connection in a prefix: the address without its port, or this machine for a local socket.
+
+    A parameter of IRC cannot begin with a colon, so an IPv6 address that does gets a zero before it.
+    """
+    host, colon, port = peer.rpartition(":")
+    if not colon or not port.isdigit():
+        return "localhost"
+    host = host.strip("[]")
+    return f"0{host}" if host.startswith(":") else host or "localhost"
+
+
+_EVENT_HANDLERS: Final[dict[int, Callable[[Chat, int, Event], None]]] = {
     ATTACHED: Chat._attached,
     LINES: Chat._lines,
     OVERLONG: Chat._overlong,

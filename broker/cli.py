@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "reload": "new code and new settings for every process, without a disconnect",
     "chaos": "kill its processes while clients of its own chat, and check every byte",
     "kick": "end somebody's session",
+    "mkpasswd": "turn a password into the hash that the configuration keeps",
     "config": "the effective settings and where each came from",
 }
 """Every command with its summary; `broker/commands/<name>.py` holds it."""

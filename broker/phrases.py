@@ -81,6 +81,32 @@ ROOMS_MORE: Final = Phrase("聊天室：{rooms} 和另外 {count} 个", "Rooms: 
 PERSON_UNKNOWN: Final = Phrase("这里没有叫 {name} 的人。", "There is nobody called {name}.")
 WHISPER_SENT: Final = Phrase("你悄悄对 {name} 说: {text}", "You whispered to {name}: {text}")
 
+PERSON_AWAY: Final = Phrase("{name} 暂时离开了：{reason}", "{name} is away: {reason}")
+PERSON_HERE: Final = Phrase("{name} 已经在这里了。", "{name} is here already.")
+PERSON_NOT_HERE: Final = Phrase("{name} 不在这个聊天室里。", "{name} is not in this room.")
+
+# What a room is about, and who decides in it.
+TOPIC: Final = Phrase("{room} 的话题：{topic}", "The topic of {room}: {topic}")
+TOPIC_NONE: Final = Phrase("{room} 没有话题。", "{room} has no topic.")
+TOPIC_CHANGED: Final = Phrase("{name} 把话题改成了：{topic}", "{name} set the topic: {topic}")
+TOPIC_REMOVED: Final = Phrase("{name} 去掉了话题。", "{name} removed the topic.")
+MODES_CHANGED: Final = Phrase("{name} 更改了聊天室的设置：{modes}", "{name} changed the room's modes: {modes}")
+ROOM_RENAMED: Final = Phrase("聊天室 {old} 现在叫 {new}。", "The room {old} is now called {new}.")
+INVITED: Final = Phrase(
+    "{name} 请你去聊天室 {room}，用 /join {room} 就能进去。",
+    "{name} invites you to {room}; /join {room} takes you there.",
+)
+INVITE_SENT: Final = Phrase("你请 {name} 来 {room}。", "You invited {name} to {room}.")
+PUT_OUT: Final = Phrase("{name} 把你请出了 {room}。", "{name} put you out of {room}.")
+PUT_OUT_BECAUSE: Final = Phrase("{name} 把你请出了 {room}：{reason}", "{name} put you out of {room}: {reason}")
+NOT_OPERATOR: Final = Phrase("只有这个聊天室的管理员才能这样做。", "Only operators of the room may do that.")
+SPEECH_REFUSED: Final = Phrase("你现在不能在 {room} 里说话。", "You may not speak in {room} now.")
+ENTRY_BANNED: Final = Phrase("{room} 不让你进去。", "You are banned from {room}.")
+ENTRY_INVITATION: Final = Phrase("{room} 只有受邀的人才能进。", "{room} is by invitation only.")
+ENTRY_PASSWORD: Final = Phrase("{room} 需要密码：/join {room} 密码", "{room} needs a password: /join {room} PASSWORD")
+ENTRY_FULL: Final = Phrase("{room} 满了。", "{room} is full.")
+ENTRY_ACCOUNT: Final = Phrase("{room} 只有登录的人才能进。", "{room} is for people with an account only.")
+
 # Settings, mistakes.
 LANGUAGE_SET: Final = Phrase("好，现在说中文。", "Fine, English from here on.")
 LANGUAGE_UNKNOWN: Final = Phrase("可选的语言：{languages}", "Languages: {languages}")
@@ -123,6 +149,14 @@ ME_USAGE: Final = Phrase("/me 动作", "/me TEXT")
 ME_HELP: Final = Phrase("说你在做什么", "say what you are doing")
 NICK_USAGE: Final = Phrase("/nick 姓名", "/nick NAME")
 NICK_HELP: Final = Phrase("改名", "change your name")
+TOPIC_USAGE: Final = Phrase("/topic [话题]", "/topic [TEXT]")
+TOPIC_HELP: Final = Phrase("看或者改聊天室的话题", "what the room is about, or something new for it to be about")
+INVITE_USAGE: Final = Phrase("/invite 姓名", "/invite NAME")
+INVITE_HELP: Final = Phrase("请一个人来这个聊天室", "ask somebody into this room")
+KICK_USAGE: Final = Phrase("/kick 姓名 [原因]", "/kick NAME [REASON]")
+KICK_HELP: Final = Phrase("把一个人请出聊天室 (管理员)", "put somebody out of the room (operators)")
+OP_USAGE: Final = Phrase("/op 姓名", "/op NAME")
+OP_HELP: Final = Phrase("让一个人也当管理员 (管理员)", "make somebody an operator of the room (operators)")
 LANG_USAGE: Final = Phrase("/lang zh|en", "/lang zh|en")
 LANG_HELP: Final = Phrase("换语言（speak English: /lang en）", "change the language (说中文: /lang zh)")
 HELP_USAGE: Final = Phrase("/help", "/help")

@@ -70,12 +70,12 @@ class Whole:
 
     def from_strings(self, texts: Sequence[str], base: Path) -> int:
         if not _INTEGER.fullmatch(texts[-1]):
-            raise _refusal(texts[-1], self.allowed)
+            raise refusal(texts[-1], self.allowed)
         return self.from_toml(int(texts[-1]), base)
 
     def from_toml(self, value: object, base: Path) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not self.least <= value <= self.most:
-            raise _refusal(value, self.allowed)
+            raise refusal(value, self.allowed)
         return value
 
     def to_toml(self, value: int) -> str:
@@ -96,14 +96,14 @@ class Number:
 
     def from_strings(self, texts: Sequence[str], base: Path) -> float:
         if not _NUMBER.fullmatch(texts[-1]):
-            raise _refusal(texts[-1], self.allowed)
+            raise refusal(texts[-1], self.allowed)
         return self.from_toml(float(texts[-1]), base)
 
     def from_toml(self, value: object, base: Path) -> float:
         if not isinstance(value, (int, float)) or isinstance(value, bool):
-            raise _refusal(value, self.allowed)
+            raise refusal(value, self.allowed)
         if not (self.least <= value <= self.most or (self.zero and value == 0)):  # false for nan, too
-            raise _refusal(value, self.allowed)
+            raise refusal(value, self.allowed)
         return abs(float(value))  # -0.0 is 0.0
 
     def to_toml(self, value: float) -> str:
@@ -125,7 +125,7 @@ class Choice:
 
     def from_toml(self, value: object, base: Path) -> str:
         if not isinstance(value, str) or value not in self.words:
-            raise _refusal(value, self.allowed)
+            raise refusal(value, self.allowed)
         return value
 
     def to_toml(self, value: str) -> str:
@@ -152,10 +152,10 @@ class Directory:
 
     def from_toml(self, value: object, base: Path) -> Path:
         if not isinstance(value, str) or not value:
-            raise _refusal(value, self.allowed)
+            raise refusal(value, self.allowed)
         text = str(base / _expanded(value))
         if not _is_text(text) or len(text.encode()) > self.most_bytes:
-            raise _refusal(text, self.allowed)
+            raise refusal(text, self.allowed)
         return Path("/" + text.lstrip("/"))  # pathlib keeps two slashes at the beginning; Linux sees one
 
     def to_toml(self, value: Path) -> str:
@@ -175,11 +175,11 @@ class URLs:
 
     def from_toml(self, value: object, base: Path) -> tuple[ListenerURL, ...]:
         if not isinstance(value, list) or not value:
-            raise _refusal(value, f"a list of {self.allowed}")
+            raise refusal(value, f"a list of {self.allowed}")
         urls: list[ListenerURL] = []
         for text in value:
             if not isinstance(text, str):
-                raise _refusal(text, f"a list of {self.allowed}")
+                raise refusal(text, f"a list of {self.allowed}")
             url = parse_listener_url(text)
             if url.path is not None:
                 url = replace(url, path=str(_expanded(url.path))).resolve(base)
@@ -206,13 +206,13 @@ class NiceValues:
         for text in _SEPARATORS.split(",".join(texts).strip()):
             role, _, value = text.partition("=")
             if not _INTEGER.fullmatch(value):
-                raise _refusal(text, self.allowed)
+                raise refusal(text, self.allowed)
             pairs.append((role, int(value)))
         return self._checked(pairs)
 
     def from_toml(self, value: object, base: Path) -> dict[Role, int]:
         if not isinstance(value, dict):
-            raise _refusal(value, f"a table of {self.allowed}")
+            raise refusal(value, f"a table of {self.allowed}")
         return self._checked(list(value.items()))
 
     def _checked(self, pairs: Sequence[tuple[str, object]]) -> dict[Role, int]:
@@ -269,6 +269,8 @@ class Setting:
         """Its default for people."""
         if isinstance(self.default, Computed):
             return self.default.text
+        if not self.default and not isinstance(self.default, int | float):
+            return "none"
         text = f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
         return f"0, {self.kind.zero}" if isinstance(self.kind, Number) and self.kind.zero and not self.default else text
 
@@ -294,7 +296,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f", the nearest is {matches[0]!r}" if matches else ""
 
 
-def _refusal(value: object, allowed: str) -> ConfigError:
+def refusal(value: object, allowed: str) -> ConfigError:
+    """The error that says that a value is not allowed, and what is."""
     return ConfigError(f"{_shown(value)} is not allowed; give {allowed}")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from broker.errors import ConfigError
+from broker.irc_settings import IRC_SETTINGS, TextFile, is_exempt
 from broker.messages import Role
+from broker.operators import Operator
 from broker.phrases import LANGUAGES
 from broker.setting_kinds import (
     VARIABLE_PREFIX,
@@ -30,14 +31,13 @@ from broker.setting_kinds import (
     Setting,
     URLs,
     Whole,
-    nearest,
 )
+from broker.settings_file import read_document, shown
 from broker.state_dir import CHAT_SOCKET, CONTROL_SOCKET, default_state_dir
-from broker.text import clean
 from broker.urls import ListenerURL, parse_listener_url
 
 WORKERS_MAX: Final = 64
-DEFAULT_TCP_URL: Final = "chat://127.0.0.1:8888"
+DEFAULT_TCP_URLS: Final = ("chat://127.0.0.1:8888", "irc://127.0.0.1:6667")
 CONFIG_VARIABLE: Final = "BROKER_CONFIG"
 
 _NEAR: Final = 0.8
@@ -70,6 +70,25 @@ class Settings:
     restart_intensity: int
     restart_period_seconds: float
     stop_timeout_seconds: float
+    irc_server_name: str
+    irc_network_name: str
+    irc_password: str
+    irc_motd_file: TextFile | None
+    irc_admin: str
+    irc_operators: tuple[Operator, ...]
+    irc_ping_seconds: float
+    irc_disabled_capabilities: tuple[str, ...]
+    listener_rates: Mapping[str, tuple[float, int]]
+    exempt_addresses: tuple[str, ...]
+
+    def rate_of(self, listener: int) -> tuple[float, int]:
+        """Lines a second and lines at once for sessions of the listener of that index; a rate of 0 is no limit."""
+        url = str(self.listen[listener]) if 0 <= listener < len(self.listen) else ""
+        return self.listener_rates.get(url, (self.rate_lines_per_second, self.rate_burst_lines))
+
+    def is_exempt(self, address: str) -> bool:
+        """Whether the limits on rates and connections do not apply to an address, as connections are counted by."""
+        return is_exempt(self.exempt_addresses, address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +109,7 @@ def _default_state_dir(environ: Mapping[str, str], _earlier: Mapping[str, Any]) 
 
 
 def _default_listen(_environ: Mapping[str, str], earlier: Mapping[str, Any]) -> tuple[ListenerURL, ...]:
-    return (parse_listener_url(DEFAULT_TCP_URL), parse_listener_url(f"chat+unix:{earlier['state_dir'] / CHAT_SOCKET}"))
+    return tuple(map(parse_listener_url, (*DEFAULT_TCP_URLS, f"chat+unix:{earlier['state_dir'] / CHAT_SOCKET}")))
 
 
 def _default_workers(_environ: Mapping[str, str], _earlier: Mapping[str, Any]) -> int:
@@ -110,7 +129,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         _GENERAL, "listen", URLs(),
-        Computed(f"{DEFAULT_TCP_URL} and chat+unix:{CHAT_SOCKET} in the state directory", _default_listen), "URL",
+        Computed(f"{', '.join(DEFAULT_TCP_URLS)} and chat+unix:{CHAT_SOCKET} in the state directory", _default_listen),
+        "URL",
         "where clients connect; port 0 takes any free one", repeatable=True,
     ),
     Setting(
@@ -194,6 +214,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         _WATCHING, "stop_timeout_seconds", Number(0, 3600), 10.0, "SECONDS",
         "how long clients and processes may take to end when the broker stops",
     ),
+    *IRC_SETTINGS,
 )  # fmt: skip
 """Every setting; the order is that of the help and of `broker config`."""
 
@@ -250,7 +271,7 @@ def resolve(
     current one. An empty variable counts as not set. Whatever was given is checked, also if something else overrides
     it. ConfigError names what is wrong, where, and what is allowed.
     """
-    document = {} if config_path is None else _read(config_path)
+    document = {} if config_path is None else read_document(config_path, [setting.name for setting in SETTINGS])
     _check_variables(environ)
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -276,9 +297,9 @@ def _layers(
 ) -> Iterator[tuple[str, Any]]:
     """Origin and value wherever this setting is given, weakest first."""
     if config_path is not None and setting.name in document:
-        with _named(f"{_shown(config_path)}: {setting.name}"):
+        with _named(f"{shown(config_path)}: {setting.name}"):
             value = setting.kind.from_toml(document[setting.name], config_path.parent)
-        yield f"file {_shown(config_path)}", value
+        yield f"file {shown(config_path)}", value
     variable = environ.get(setting.variable)
     if variable:
         with _named(setting.variable):
@@ -321,30 +342,6 @@ def _absolute(name: str) -> Path:
         raise ConfigError(f"{name!r} is in a home directory that cannot be found; write it out") from None
 
 
-def _shown(path: Path) -> str:
-    return clean(os.fsencode(path).decode(errors="replace"))
-
-
-def _read(path: Path) -> dict[str, object]:
-    """The document, with no keys but ours."""
-    shown = _shown(path)
-    try:
-        document = tomllib.loads(path.read_bytes().decode())
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration file {shown}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{shown} is not TOML: invalid UTF-8 at line {line}") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(f"{shown} is not TOML: {clean(str(error))}") from None
-    known = [setting.name for setting in SETTINGS]
-    for key in document:
-        if key not in known:
-            hint = nearest(key, known) or "; `broker config` prints those that there are"
-            raise ConfigError(f"{shown}: there is no setting {key!r}{hint}")
-    return document
-
-
 def _check_variables(environ: Mapping[str, str]) -> None:
     """A variable that looks like one of ours misspelt would be ignored without a word."""
     known = [CONFIG_VARIABLE, *(setting.variable for setting in SETTINGS)]
@@ -370,6 +367,10 @@ def _check_together(settings: Settings, origins: Mapping[str, str]) -> None:
         raise ConfigError(f"{told('hang_seconds')} must be more than twice {told('heartbeat_seconds')}")
     if settings.max_behind_bytes < settings.max_line_bytes:
         raise ConfigError(f"{told('max_behind_bytes')} must be at least {told('max_line_bytes')}")
+    listeners = [str(url) for url in settings.listen]
+    for url in settings.listener_rates:
+        if url not in listeners:
+            raise ConfigError(f"{told('listener_rates')} speaks of {url}, which is none of the listeners")
     for burst, rate in _BURSTS.items():
         default = next(setting.default for setting in SETTINGS if setting.name == burst)
         if getattr(settings, rate) == 0 and getattr(settings, burst) != default:

@@ -43,10 +43,13 @@ class Scheme:
 SCHEMES: Final[dict[str, Scheme]] = {
     "chat": Scheme("chat", "tcp"),
     "chat+unix": Scheme("chat", "unix"),
+    "irc": Scheme("irc", "tcp"),
+    "irc+unix": Scheme("irc", "unix"),
 }
 
 _FORMS: Final[dict[Transport, str]] = {"tcp": "{}://HOST:PORT", "unix": "{}:PATH"}
-ALLOWED: Final = " and ".join(_FORMS[scheme.transport].format(name) for name, scheme in SCHEMES.items())
+_ALL_FORMS: Final = [_FORMS[scheme.transport].format(name) for name, scheme in SCHEMES.items()]
+ALLOWED: Final = f"{', '.join(_ALL_FORMS[:-1])} and {_ALL_FORMS[-1]}"
 """The forms of a URL, for messages and help."""
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")  # what Python makes of a malformed byte (os.fsdecode)

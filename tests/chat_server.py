@@ -135,7 +135,8 @@ class ChatServer:
         """Where somebody is; empty if nowhere."""
         with self._lock:
             person = self.stage.chat.find_person(name)
-            return person.room.name.display if person is not None and person.room is not None else ""
+            room = None if person is None else self.stage.chat.first_room_of(person)
+            return "" if room is None else room.name.display
 
     def _serve(self) -> None:
         with self._listener, self._selector, self._woken:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.operators import hashed
 from broker.settings import SETTINGS
 
 FLAGS = [
@@ -20,7 +21,10 @@ FLAGS = [
     "--max-line-bytes", "1000", "--rate-lines-per-second", "10", "--rate-burst-lines", "30",
     "--address-rate-lines-per-second", "0.3", "--address-rate-burst-lines", "60", "--max-behind-bytes", "65536",
     "--max-behind-seconds", "5", "--heartbeat-seconds", "0.25", "--hang-seconds", "4", "--restart-intensity", "0",
-    "--restart-period-seconds", "60", "--stop-timeout-seconds", "0",
+    "--restart-period-seconds", "60", "--stop-timeout-seconds", "0", "--irc-server-name", "irc.example.org",
+    "--irc-network-name", "Example", "--irc-password", 'a \\ "b"', "--irc-motd-file", __file__, "--irc-admin", "安",
+    "--irc-operators", f"ann={hashed('sesame', b'salt')}", "--irc-ping-seconds", "30",
+    "--irc-disabled-capabilities", "batch", "--listener-rates", "chat://[::1]:7=0.5/3", "--exempt-addresses", "::1",
 ]  # fmt: skip
 """Every flag, with another value than the default."""
 
@@ -48,7 +52,11 @@ def test_without_anything_it_prints_the_defaults() -> None:
     for setting, line in zip(SETTINGS, lines, strict=True):
         assert line.startswith(f"{setting.name} = ")
         assert line.endswith("  # default")
-    assert values(done.stdout)["listen"] == ["chat://127.0.0.1:8888", "chat+unix:/run/user/1000/broker/chat.sock"]
+    assert values(done.stdout)["listen"] == [
+        "chat://127.0.0.1:8888",
+        "irc://127.0.0.1:6667",
+        "chat+unix:/run/user/1000/broker/chat.sock",
+    ]
 
 
 def test_each_origin_is_told(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from broker import phrases
 from broker.chat import ChatConfig
 from broker.names import SYMBOLS_ANYWHERE, Name, parse_name
-from broker.occasions import Acted, Joined, Left, Renamed, Said, Whispered
+from broker.occasions import Acted, Joined, Occasion, Parted, Quit, Removed, Renamed, Said, Source
 from broker.phrases import LANGUAGES, Phrase
-from broker.protocols import plain
+from broker.protocols import plain, plain_commands
+from broker.sessions import WireFormat
 from broker.text import UNWANTED, clean, decode
 from tests.chat_stage import Person, Stage
 
@@ -47,24 +48,34 @@ def test_the_transcript_in_the_documentation(stage: Stage) -> None:
     assert people["bob"].closed
 
 
+def by(name: str) -> Source:
+    return Source(name, "chat", "127.0.0.1")
+
+
+def rendered(occasion: Occasion, language: str) -> bytes:
+    return plain.render(occasion, WireFormat("chat", language))
+
+
 # "Exactly these bytes, one line each."
 
 
 @pytest.mark.parametrize(
     ("occasion", "zh", "en"),
     [
-        (Joined("张三"), "张三 进入了聊天室\n", "张三 joined the room\n"),
-        (Said("张三", "你好"), "张三说: 你好\n", "张三: 你好\n"),
-        (Left("张三"), "张三 退出了聊天室\n", "张三 left the room\n"),
-        (Acted("ann", "waves"), "** ann waves\n", "** ann waves\n"),
-        (Renamed("ann", "anna"), "ann 改名为 anna\n", "ann is now known as anna\n"),
-        (Whispered("ann", "bob", "hi"), "ann 悄悄对你说: hi\n", "ann whispers to you: hi\n"),
-        (Said("{name}", "{text} %s"), "{name}说: {text} %s\n", "{name}: {text} %s\n"),
+        (Joined(by("张三"), "lobby"), "张三 进入了聊天室\n", "张三 joined the room\n"),
+        (Said(by("张三"), "#lobby", "你好"), "张三说: 你好\n", "张三: 你好\n"),
+        (Parted(by("张三"), "lobby", "bye"), "张三 退出了聊天室\n", "张三 left the room\n"),
+        (Quit(by("张三"), "bye"), "张三 退出了聊天室\n", "张三 left the room\n"),
+        (Removed(by("ann"), "lobby", "张三", "spam"), "张三 退出了聊天室\n", "张三 left the room\n"),
+        (Acted(by("ann"), "#lobby", "waves"), "** ann waves\n", "** ann waves\n"),
+        (Renamed(by("ann"), "anna"), "ann 改名为 anna\n", "ann is now known as anna\n"),
+        (Said(by("ann"), "bob", "hi", private=True), "ann 悄悄对你说: hi\n", "ann whispers to you: hi\n"),
+        (Said(by("{name}"), "#lobby", "{text} %s"), "{name}说: {text} %s\n", "{name}: {text} %s\n"),
     ],
 )
-def test_fixed_lines(occasion: Joined | Said | Left | Acted | Renamed | Whispered, zh: str, en: str) -> None:
-    assert plain.render(occasion, "zh") == zh.encode()
-    assert plain.render(occasion, "en") == en.encode()
+def test_fixed_lines(occasion: Occasion, zh: str, en: str) -> None:
+    assert rendered(occasion, "zh") == zh.encode()
+    assert rendered(occasion, "en") == en.encode()
 
 
 def test_the_documentation_has_the_fixed_lines() -> None:
@@ -76,7 +87,7 @@ def test_the_documentation_has_the_fixed_lines() -> None:
 
 
 def test_every_command_is_documented() -> None:
-    for command in plain.COMMANDS.values():
+    for command in plain_commands.COMMANDS.values():
         assert f"| `{command.usage.en.replace('|', chr(92) + '|')}` |" in DOCUMENT
     assert " ".join(f"{symbol}" for symbol in SYMBOLS_ANYWHERE) in DOCUMENT
 
@@ -332,8 +343,8 @@ def test_help_names_every_command_in_both_languages(stage: Stage) -> None:
     stage.type(ann, "/help")
     stage.type(eve, "/help")
     zh, en = stage.read(ann).splitlines(), stage.read(eve).splitlines()
-    assert len(zh) == len(en) == len(plain.COMMANDS) + 2
-    for name, command in plain.COMMANDS.items():
+    assert len(zh) == len(en) == len(plain_commands.COMMANDS) + 2
+    for name, command in plain_commands.COMMANDS.items():
         assert command.usage.zh.split()[0] == command.usage.en.split()[0] == f"/{name}"
         assert any(line.startswith(f"* {command.usage.zh} - ") for line in zh)
         assert any(line.startswith(f"* {command.usage.en} - ") for line in en)
@@ -351,10 +362,13 @@ def test_the_first_word_tells_what_a_line_is(name: str, text: str, language: str
         assert line.count(b"\n") == 1
         return line.decode().split(" ")[0]
 
-    assert first_word(plain.render(Said(name, text), language)).endswith(":")
-    assert first_word(plain.render(Acted(name, text), language)) == "**"
-    for occasion in (Joined(name), Left(name), Renamed(name, "x"), Whispered(name, "x", text)):
-        word = first_word(plain.render(occasion, language))
+    assert first_word(rendered(Said(by(name), "#lobby", text), language)).endswith(":")
+    assert first_word(rendered(Acted(by(name), "#lobby", text), language)) == "**"
+    notices: tuple[Occasion, ...] = (
+        Joined(by(name), "lobby"), Quit(by(name)), Renamed(by(name), "x"), Said(by(name), "x", text, private=True)
+    )  # fmt: skip
+    for occasion in notices:
+        word = first_word(rendered(occasion, language))
         assert word == name
         assert not word.endswith(":")
         assert word not in ("*", "**")

@@ -17,7 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import ConfigError
+from broker.irc_settings import TextFile
 from broker.messages import CHILD_ROLES
+from broker.operators import Operator, hashed
 from broker.setting_kinds import Number, Setting, Whole, toml_string
 from broker.settings import SETTINGS, Resolved, Settings, add_arguments, from_arguments, resolve
 from broker.text import UNWANTED
@@ -26,6 +28,9 @@ from broker.urls import parse_listener_url
 DOCS = Path(__file__).parents[1] / "docs" / "settings.md"
 NOWHERE = {"XDG_RUNTIME_DIR": "/run/user/1000"}
 BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+LICENSE = Path(__file__).parents[1] / "LICENSE"
+HASH = hashed("sesame", b"salt")
 
 EXAMPLES: dict[str, tuple[str, str, object]] = {
     "state_dir": ("/srv/broker", '"/srv/broker"', Path("/srv/broker")),
@@ -50,6 +55,20 @@ EXAMPLES: dict[str, tuple[str, str, object]] = {
     "restart_intensity": ("0", "0", 0),
     "restart_period_seconds": ("60", "60", 60.0),
     "stop_timeout_seconds": ("0", "0", 0.0),
+    "irc_server_name": ("irc.example.org", '"irc.example.org"', "irc.example.org"),
+    "irc_network_name": ("Example", '"Example"', "Example"),
+    "irc_password": ("sesame", '"sesame"', "sesame"),
+    "irc_motd_file": (str(LICENSE), f'"{LICENSE}"', TextFile(LICENSE, tuple(LICENSE.read_text().splitlines()))),
+    "irc_admin": ("ann@example.org", '"ann@example.org"', "ann@example.org"),
+    "irc_operators": (f"ann={HASH}", f'{{ann = "{HASH}"}}', (Operator("ann", HASH),)),
+    "irc_ping_seconds": ("30", "30", 30.0),
+    "irc_disabled_capabilities": ("batch", '["batch"]', ("batch",)),
+    "listener_rates": (
+        "chat://127.0.0.1:8888=10/30",
+        '{"chat://127.0.0.1:8888" = "10/30"}',
+        {"chat://127.0.0.1:8888": (10.0, 30)},
+    ),
+    "exempt_addresses": ("192.0.2.7", '["192.0.2.7"]', ("192.0.2.7/32",)),
 }
 """For each setting a value that is not its default: as text, as TOML, and what it is."""
 
@@ -93,6 +112,7 @@ def test_the_defaults() -> None:
         state_dir=Path("/run/user/1000/broker"),
         listen=(
             parse_listener_url("chat://127.0.0.1:8888"),
+            parse_listener_url("irc://127.0.0.1:6667"),
             parse_listener_url("chat+unix:/run/user/1000/broker/chat.sock"),
         ),
         workers=min(len(os.sched_getaffinity(0)), 64),
@@ -115,6 +135,16 @@ def test_the_defaults() -> None:
         restart_intensity=12,
         restart_period_seconds=10.0,
         stop_timeout_seconds=10.0,
+        irc_server_name="irc.broker.local",
+        irc_network_name="Broker",
+        irc_password="",
+        irc_motd_file=None,
+        irc_admin="",
+        irc_operators=(),
+        irc_ping_seconds=120.0,
+        irc_disabled_capabilities=(),
+        listener_rates={},
+        exempt_addresses=(),
     )
 
 
@@ -203,7 +233,11 @@ def test_listeners_are_replaced_as_a_whole(tmp_path: Path) -> None:
 
 def test_the_default_socket_is_in_the_state_directory_that_was_chosen() -> None:
     listen = resolve({"state_dir": "/srv/broker"}, NOWHERE).settings.listen
-    assert [str(url) for url in listen] == ["chat://127.0.0.1:8888", "chat+unix:/srv/broker/chat.sock"]
+    assert [str(url) for url in listen] == [
+        "chat://127.0.0.1:8888",
+        "irc://127.0.0.1:6667",
+        "chat+unix:/srv/broker/chat.sock",
+    ]
 
 
 def test_relative_paths_start_at_the_file_or_at_the_current_directory(

@@ -101,7 +101,7 @@ def test_refused(text: str, why: str) -> None:
 
 
 def test_what_is_allowed_names_every_scheme() -> None:
-    assert ALLOWED == "chat://HOST:PORT and chat+unix:PATH"
+    assert ALLOWED == "chat://HOST:PORT, chat+unix:PATH, irc://HOST:PORT and irc+unix:PATH"
     assert all(f"{scheme}:" in ALLOWED for scheme in SCHEMES)
 
 

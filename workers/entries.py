@@ -10,8 +10,9 @@ from broker.listeners import Listener
 from broker.router_state import RouterState
 from broker.settings import Settings
 from workers.acceptor import AcceptorProcess
+from workers.chat_settings import chat_config
 from workers.harness import Birth, live
-from workers.router import RouterProcess, chat_config
+from workers.router import RouterProcess
 from workers.worker import WorkerProcess
 
 ENTRIES: Final[Entries] = {

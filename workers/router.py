@@ -14,32 +14,20 @@ from typing import Any, Final, Literal
 
 from broker import faults
 from broker.channel import Channel, ChannelClosed, ChannelOverflow, watch
-from broker.chat import ChatConfig
 from broker.errors import BrokerError, LocalProtocolError
 from broker.framing import decode
 from broker.journal import Journal
-from broker.listeners import Listener
 from broker.loop import READ, WRITE, Timer
 from broker.messages import GIVEN_UP, HELLO, KICK, LINK, MOVE, REPORT_BEAT, REPORT_RECOVERED, SHUTDOWN, WELCOME
 from broker.router_state import BEGIN, FRAME, GO_ON, TICK, Input, Outcome, RouterState, load
-from broker.settings import Settings
 from broker.state_dir import JOURNAL_DIR
+from workers.chat_settings import chat_config
 from workers.harness import Birth, ChildProcess
 
 _OUTBOX_BYTES_TO_WAIT_AT: Final = 8 * 1024 * 1024
 """With more than this to take, a worker has to wait for its own input to be applied."""
 _RETAINED_BYTES_TO_WAIT_AT: Final = 96 * 1024 * 1024
 """With more than this kept for workers that do not acknowledge it, nothing is applied until they have."""
-
-
-def chat_config(settings: Settings, listeners: tuple[Listener, ...]) -> ChatConfig:
-    """What the chat has to be told; ConfigError if it makes no sense."""
-    return ChatConfig(
-        language=settings.lang,
-        listener_protocols=tuple(listener.url.protocol for listener in listeners),
-        name_timeout_seconds=settings.name_timeout_seconds,
-        max_line_bytes=settings.max_line_bytes,
-    )
 
 
 def _emptied(journal: Journal) -> Journal | None:
@@ -69,7 +57,7 @@ class RouterProcess(ChildProcess):
     def __init__(self, birth: Birth) -> None:
         super().__init__(birth)
         settings = birth.settings
-        self._config = chat_config(settings, birth.listeners)
+        self._config = chat_config(settings, birth.listeners, birth.run.hex()[:8])
         self._links: dict[int, _Link] = {}
         self._inputs: list[Input] = []
         self._timer: Timer | None = None

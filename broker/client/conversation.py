@@ -27,7 +27,7 @@ from broker.client.people import People
 from broker.client.recogniser import REPLY_PREFIX, prompt_language, recognise, split_prompt
 from broker.names import key_of
 from broker.phrases import LANGUAGES, Phrase
-from broker.protocols.plain import COMMANDS
+from broker.protocols.plain_commands import COMMANDS
 from broker.text import clean
 
 MAX_LINE_BYTES: Final = 4096

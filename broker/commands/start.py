@@ -158,10 +158,12 @@ def _banner(resolved: Resolved, supervisor: Supervisor) -> str:
     lines = [f"The broker is running, PID {os.getpid()}. Talk with any of:"]
     for listener in supervisor.listeners:
         url = listener.url
-        if url.path is not None:
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(str(url.host), url.host)
+        if url.protocol == "irc":
+            lines.append(f"  irssi -c {host} -p {url.port}" if url.path is None else f"  an IRC client on {url.path}")
+        elif url.path is not None:
             lines.append(f"  nc -U {shlex.quote(url.path)}")
         else:
-            host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(str(url.host), url.host)
             lines.append(f"  nc {host} {url.port}")
     program = _program()
     lines += [

@@ -1,4 +1,4 @@
-"""The chat protocols: each is a module with the same four functions, so it can have no state but the session's.
+"""The chat protocols: each is a module with the same functions, so it can have no state but the session's.
 
 A protocol turns lines into calls of `broker.chat.Chat`, and occasions into bytes. It never sees a socket or a clock,
 and nothing that a peer sends makes it raise.
@@ -6,14 +6,15 @@ and nothing that a peer sends makes it raise.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from broker.occasions import Occasion
-from broker.protocols import plain
+from broker.occasions import Occasion, SharedOccasion, Source
+from broker.protocols import irc, plain
 
 if TYPE_CHECKING:
     from broker.chat import Chat
-    from broker.sessions import Session
+    from broker.sessions import Session, WireFormat
 
 
 class ChatProtocol(Protocol):
@@ -28,9 +29,35 @@ class ChatProtocol(Protocol):
     def overlong(self, chat: Chat, session: Session) -> None:
         """A line was longer than allowed and has been dropped: say so."""
 
-    def render(self, occasion: Occasion, language: str) -> bytes:
-        """The bytes that tell somebody of the occasion: the same ones for the same arguments, always."""
+    def longest_line_bytes(self, max_line_bytes: int) -> int:
+        """How long a line may be, without its end, where the setting says `max_line_bytes`."""
+
+    def render(self, occasion: Occasion, format: WireFormat) -> bytes:
+        """The bytes that tell somebody of the occasion: the same ones for the same arguments, always.
+
+        No bytes if it means nothing in this format.
+        """
+
+    def relevant(self, occasion: SharedOccasion, capabilities: int) -> int:
+        """Those of a format's capabilities that make a difference to this kind of occasion."""
+
+    def check(self, chat: Chat, session: Session) -> None:
+        """The time is over that was asked for by `Chat.check_later`."""
+
+    def watched(self, chat: Chat, session: Session, source: Source, present: bool) -> None:
+        """Somebody of a name that the session watches has come, or gone."""
+
+    def answered(self, chat: Chat, session: Session, purpose: tuple[Any, ...], answer: Any) -> None:
+        """What was asked for by `Chat.ask` is here."""
+
+    def reconfigured(self, chat: Chat) -> None:
+        """The chat may have another configuration from here on."""
 
 
-PROTOCOLS: Final[dict[str, ChatProtocol]] = {"chat": plain}
+PROTOCOLS: Final[dict[str, ChatProtocol]] = {"chat": plain, "irc": irc}
 """By the name that a listener's URL begins with."""
+
+
+def longest_line_bytes(protocols: Iterable[str], max_line_bytes: int) -> int:
+    """The longest line, without its end, of any of these protocols: what a worker has to be ready for."""
+    return max(PROTOCOLS[protocol].longest_line_bytes(max_line_bytes) for protocol in protocols)
