@@ -55,6 +55,8 @@ Between the supervisor and a child, on the child's control Pipe; "+ fd" is a des
     (MOVED, worker, worker)                 to an acceptor: a connection went from the first one to the second
     (RELEASED, [(worker, address), ...])    to an acceptor: these connections are over
     (STOP,)                                 to any child: end in good order
+    (REQUEST, number, kind, arguments)      from the router: have this done (`broker.requests`)
+    (ANSWER, number, answer)                to the router: what came of it
     (GIVEN_UP, worker, incarnation)         from the router: this worker does not take its batches, or breaks the rules
     (CLOSED, [session, ...])                from a worker: these are shut down and closed; let go of them
     (DETACHED, [(session, worker), ...])    from a worker: these are other ones' now
@@ -109,6 +111,8 @@ CLOSED: Final = 36
 DETACHED: Final = 37
 KICKED: Final = 38
 GIVEN_UP: Final = 39
+REQUEST: Final = 40
+ANSWER: Final = 41
 
 # Kinds of reports, on a child's Queue: dictionaries with the key "kind".
 REPORT_READY: Final = "ready"

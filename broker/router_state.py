@@ -14,6 +14,7 @@ A record is `(now, [input, ...])`; `now` is in seconds of Unix time and never go
     (KICK, request, name, reason)   as the supervisor said (`broker.messages`)
     (MOVE, worker, {worker: sessions})
     (SHUTDOWN,)
+    (ANSWER, number, answer)
 
 What one record orders is cut into batches of about BATCH_BYTES. A worker for which one record has ordered
 PATIENCE_BYTES is not heard any further, until a GO_ON says that it has taken them: its further events wait here, which
@@ -33,7 +34,7 @@ from typing import Any, Final, TypeAlias
 from broker.chat import Chat, ChatConfig
 from broker.errors import LocalProtocolError
 from broker.framing import HEADER_BYTES, decode, encode
-from broker.messages import ATTACHED, KICK, KICKED, MOVE, SHUTDOWN, Event, Operation
+from broker.messages import ANSWER, ATTACHED, KICK, KICKED, MOVE, SHUTDOWN, Event, Operation
 from broker.replay import rewound
 from broker.rooms import Group, Room
 from broker.sessions import Session
@@ -90,10 +91,13 @@ SCHEMA: Final = schema_of(WorkerView, Session, Room, Group)
 
 @dataclass(slots=True)
 class Outcome:
-    """What a record leads to: frames for workers, replies to the supervisor, workers who broke the rules, bugs."""
+    """What a record leads to: frames for workers; replies to the supervisor, and requests, as `Chat.take_requests` has
+    them; workers who broke the rules; bugs.
+    """
 
     frames: list[tuple[int, bytes]] = field(default_factory=list)
     replies: list[tuple[Any, ...]] = field(default_factory=list)
+    requests: list[tuple[Any, ...]] = field(default_factory=list)
     broken: dict[int, str] = field(default_factory=dict)
     bugs: list[str] = field(default_factory=list)
 
@@ -107,6 +111,8 @@ class RouterState:
         self.chat = Chat(config)
         self.now = 0.0
         self.views: dict[int, WorkerView] = {}
+        self.outstanding: dict[int, tuple[Any, ...]] = {}
+        """Requests by number that have not been answered: a new router makes them again."""
 
     def view(self, worker: int) -> WorkerView:
         """What is known of a worker."""
@@ -133,6 +139,8 @@ class RouterState:
                 except Exception:
                     outcome.bugs.append(traceback.format_exc())
         self._cut(outcome)
+        outcome.requests = self.chat.take_requests()
+        self.outstanding.update((request[1], request) for request in outcome.requests)
         return outcome
 
     def _frame(self, outcome: Outcome, worker: int, body: bytes, held: bool) -> None:
@@ -201,6 +209,11 @@ class RouterState:
                 if count <= 0:
                     break
         view.given = {number: batch for number, batch in view.given.items() if batch > view.acknowledged}
+
+    def _answer(self, _outcome: Outcome, number: int, answer: Any) -> None:
+        request = self.outstanding.pop(number, None)
+        if request is not None:  # or it was made twice
+            getattr(self.chat, _ANSWERED[request[0]])(self.now, number, answer)
 
     def _shutdown(self, _outcome: Outcome) -> None:
         self.chat.shutdown(self.now)
@@ -295,4 +308,7 @@ _HANDLERS: Final[dict[int, Any]] = {
     KICK: RouterState._kick,
     MOVE: RouterState._move,
     SHUTDOWN: RouterState._shutdown,
+    ANSWER: RouterState._answer,
 }
+_ANSWERED: Final = {"verify": "verified", "processes": "processes", "rehash": "rehashed"}
+"""Which input of the chat has the answer to a kind of request."""

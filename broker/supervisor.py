@@ -35,6 +35,7 @@ from broker.heartbeats import HeartbeatWatch
 from broker.listeners import Listener
 from broker.loop import READ, WRITE, Handler, Loop
 from broker.messages import (
+    ANSWER,
     CHILD_ROLES,
     GIVEN_UP,
     KICK,
@@ -46,11 +47,13 @@ from broker.messages import (
     REPORT_LOG,
     REPORT_READY,
     REPORT_RECOVERED,
+    REQUEST,
     SHUTDOWN,
     STOP,
     Role,
 )
 from broker.reload import FIXED, Load, Reload
+from broker.requests import Requests
 from broker.restart import RestartPolicy, add_restart
 
 _MOVE_AGAIN_SECONDS: Final = 0.5
@@ -91,6 +94,7 @@ class Supervisor:
         self._nice = os.getpriority(os.PRIO_PROCESS, 0)
         self._kicks: dict[int, Callable[[str | None], None]] = {}
         self._last_kick = 0
+        self._requests = Requests(self.loop, settings.state_dir, self.reload)
         self._goodbye_said = False
         self._journal_void = False  # the router has said that its journal is not to be trusted
         self._uneven = False  # there are new workers, who have no sessions yet
@@ -318,12 +322,19 @@ class Supervisor:
             worker = self.children.get(f"worker-{message[1]}")
             if worker is not None and worker.incarnation == message[2] and worker.alive:
                 self._condemn(worker, "the router has given it up")
+        elif code == REQUEST:
+            _, number, kind, arguments = message
+            self._requests.begin(number, kind, tuple(arguments), partial(self._answer, number))
         elif code == KICKED:
             answer = self._kicks.pop(message[1], None)
             if answer is not None:
                 answer(message[2])
         else:
             raise LocalProtocolError(f"{child.name} sent a message {code!r} that there is not")
+
+    def _answer(self, number: int, answer: Any) -> None:
+        for router in self.of_role("router"):
+            self.tell(router, (ANSWER, number, answer))
 
     def _on_released(self, workers: set[int]) -> None:
         """These workers have fewer sessions than before."""

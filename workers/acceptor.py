@@ -124,6 +124,8 @@ class AcceptorProcess(ChildProcess):
 
     def _reason_against(self, address: str) -> bytes | None:
         settings = self.settings
+        if settings.is_exempt(address):
+            return None
         if self.total >= settings.max_connections:
             text = SERVER_FULL.fill(settings.lang, limit=settings.max_connections)
         elif self.addresses.get(address, 0) >= settings.max_connections_per_address:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
 from broker.code import Entries
 from broker.listeners import Listener
+from broker.protocols import longest_line_bytes
 from broker.router_state import RouterState
 from broker.settings import Settings
 from workers.acceptor import AcceptorProcess
@@ -21,7 +23,11 @@ ENTRIES: Final[Entries] = {
     "acceptor": partial(live, AcceptorProcess),
 }
 
-__all__ = ["ENTRIES", "Birth", "rehearse"]
+
+def birth_with(settings: Settings) -> Callable[..., Birth]:
+    """What makes the argument of a child, for these settings: workers know no protocols, only how long lines are."""
+    protocols = {url.protocol for url in settings.listen}
+    return partial(Birth, longest_line_bytes=longest_line_bytes(protocols, settings.max_line_bytes))
 
 
 def rehearse(settings: Settings, listeners: tuple[Listener, ...]) -> None:

@@ -52,6 +52,7 @@ class Birth:
     elsewhere: Container[int]  # sessions that others had then
     last_session: int  # the latest one that there was then
     reports: multiprocessing.queues.Queue[dict[str, Any]]
+    longest_line_bytes: int | None = None  # of any protocol that is spoken, without its end; None: max_line_bytes
     journal_void: bool = False  # the last router's journal is not all that it knew
     platform: Platform = LINUX
 

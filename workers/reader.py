@@ -35,6 +35,7 @@ class Reader:
     def __init__(
         self,
         settings: Settings,
+        longest_line_bytes: int,
         call_later: Callable[[float, Callable[[], None]], object],
         monotonic: Callable[[], float],
     ) -> None:
@@ -49,7 +50,7 @@ class Reader:
         self._readable: dict[int, Session] = {}  # in the order in which they get their turn
         self._addresses: dict[str, tuple[TokenBucket, set[int]]] = {}
         # A peek of this many bytes without an LF is a line that is too long (1 for the CR of CRLF).
-        self._longest_line = settings.max_line_bytes + 1
+        self._longest_line = longest_line_bytes + 1
         self._peek_bytes = max(_PEEK_BYTES, self._longest_line + 1)
 
     # Sessions come and go.
@@ -222,10 +223,15 @@ class Reader:
 
     def _granted(self, session: Session, now: float) -> int:
         settings = self._settings
-        if session.bucket is None and settings.rate_lines_per_second:
-            session.bucket = TokenBucket(settings.rate_lines_per_second, settings.rate_burst_lines, now)
-        if session.shared_bucket is None and settings.address_rate_lines_per_second:
-            session.shared_bucket = self._address_bucket(session.address, session.number, now)
+        if not session.has_buckets:
+            session.has_buckets = True
+            rate, burst = settings.rate_of(session.listener)
+            if settings.is_exempt(session.address):
+                rate = 0.0
+            elif settings.address_rate_lines_per_second:
+                session.shared_bucket = self._address_bucket(session.address, session.number, now)
+            if rate:
+                session.bucket = TokenBucket(rate, burst, now)
         granted = _LINES_PER_TURN if session.bucket is None else session.bucket.available(now)
         if session.shared_bucket is not None:
             granted = min(granted, session.shared_bucket.available(now))

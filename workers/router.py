@@ -18,7 +18,19 @@ from broker.errors import BrokerError, LocalProtocolError
 from broker.framing import decode
 from broker.journal import Journal
 from broker.loop import READ, WRITE, Timer
-from broker.messages import GIVEN_UP, HELLO, KICK, LINK, MOVE, REPORT_BEAT, REPORT_RECOVERED, SHUTDOWN, WELCOME
+from broker.messages import (
+    ANSWER,
+    GIVEN_UP,
+    HELLO,
+    KICK,
+    LINK,
+    MOVE,
+    REPORT_BEAT,
+    REPORT_RECOVERED,
+    REQUEST,
+    SHUTDOWN,
+    WELCOME,
+)
 from broker.router_state import BEGIN, FRAME, GO_ON, TICK, Input, Outcome, RouterState, load
 from broker.state_dir import JOURNAL_DIR
 from workers.chat_settings import chat_config
@@ -104,6 +116,8 @@ class RouterProcess(ChildProcess):
     def begin(self) -> None:
         if self._recovered is not None:
             self.report(REPORT_RECOVERED, **self._recovered)
+            for kind, number, *arguments in self.state.outstanding.values():
+                self.tell_supervisor((REQUEST, number, kind, arguments))
         super().begin()
 
     def finish(self) -> None:
@@ -129,7 +143,7 @@ class RouterProcess(ChildProcess):
         if message[0] == LINK:
             _, worker, incarnation = message
             self._new_link(worker, incarnation, self.control.take_descriptor())
-        elif message[0] in (KICK, MOVE, SHUTDOWN):
+        elif message[0] in (KICK, MOVE, SHUTDOWN, ANSWER):
             self._inputs.append(message)
         else:
             raise LocalProtocolError(f"the router does not know the message {message[0]!r}")
@@ -175,6 +189,8 @@ class RouterProcess(ChildProcess):
                 self._give_up(link, f"it broke the rules of its link: {outcome.broken[worker]}")
         for reply in outcome.replies:
             self.tell_supervisor(reply)
+        for kind, number, *arguments in outcome.requests:
+            self.tell_supervisor((REQUEST, number, kind, arguments))
         for bug in outcome.bugs:
             self.log("error", f"a bug, and what it concerned was ended: {bug}")
 

@@ -29,7 +29,7 @@ class Session:
     """One client of this worker. The worker's loop owns every field."""
 
     __slots__ = (
-        "address", "bucket", "closing_since", "consumed", "detaching", "due", "ended", "hangup",
+        "address", "bucket", "closing_since", "consumed", "detaching", "due", "ended", "hangup", "has_buckets",
         "in_flight", "ledger", "listener", "local", "muted", "number", "paced", "peer", "pending", "pending_bytes",
         "readable", "reset", "send", "shared_bucket", "slot", "socket", "urgent", "word_slot", "written",
     )  # fmt: skip
@@ -53,7 +53,8 @@ class Session:
         self.ended = False  # ENDED has been reported; no more reading
         self.paced = False  # a timer will read on
         self.detaching = False  # it goes to another worker
-        self.bucket: TokenBucket | None = None  # made with the first line
+        self.has_buckets = False  # those below are made with the first line, where there are limits
+        self.bucket: TokenBucket | None = None
         self.shared_bucket: TokenBucket | None = None  # of everybody at this address
         self.due = 0  # bytes ever due to it, those that wait in `pending` included
         self.written = 0  # of a local socket: bytes that the kernel has taken

@@ -45,7 +45,8 @@ class WorkerProcess(ChildProcess):
         super().__init__(birth)
         self.ledger = birth.ledger
         self.sessions: dict[int, Session] = {}
-        self.reader = Reader(self.settings, self.loop.call_later, self.platform.monotonic)
+        longest = birth.longest_line_bytes or self.settings.max_line_bytes
+        self.reader = Reader(self.settings, longest, self.loop.call_later, self.platform.monotonic)
         self.writer = Writer(
             self.settings,
             self.ledger,

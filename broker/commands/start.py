@@ -30,7 +30,7 @@ from broker.settings import WORKERS_MAX, Resolved, Settings
 from broker.state_dir import CONTROL_SOCKET, EVENT_FILE, JOURNAL_DIR, LOG_FILE, PidLock, make_state_dir
 from broker.supervisor import Supervisor
 from broker.terminal_log import TerminalLogHandler, write_if_possible
-from workers.entries import ENTRIES, Birth
+from workers.entries import ENTRIES, birth_with
 
 _DESCRIPTORS_BESIDE_CLIENTS: Final = 4 * (WORKERS_MAX + 2) + 64 + 128
 """The supervisor's own: four a child (pipe, pidfd, reports, stack), control connections, and sockets on their way."""
@@ -69,7 +69,7 @@ def _load_anew(arguments: argparse.Namespace, listeners: tuple[Listener, ...]) -
     entries = importlib.import_module("workers.entries")
     entries.rehearse(settings, listeners)
     version = importlib.import_module("broker.messages").VERSION
-    return Code(settings, entries.ENTRIES, entries.Birth, version)
+    return Code(settings, entries.ENTRIES, entries.birth_with(settings), version)
 
 
 def _print(banner: str) -> None:
@@ -93,7 +93,7 @@ def serve(
         listeners = open_all(settings.listen)
         try:
             supervisor = Supervisor(
-                Code(settings, ENTRIES, Birth), listeners, EventLog(settings.state_dir / EVENT_FILE),
+                Code(settings, ENTRIES, birth_with(settings)), listeners, EventLog(settings.state_dir / EVENT_FILE),
                 lambda: announce(_banner(resolved, supervisor)), partial(load, tuple(listeners)),
             )  # fmt: skip
             control = ControlServer(supervisor.loop, settings.state_dir / CONTROL_SOCKET, handlers(supervisor))
