@@ -41,6 +41,7 @@ class ChatConfig:
     default_room: str = "lobby"
     run: str = "0"
     server_name: str = "irc.broker.local"
+    server_description: str = "a group chat made of processes"
     network_name: str = "Broker"
     version: str = "0"
     password: str = ""

@@ -249,6 +249,10 @@ IRC_SETTINGS: Final[tuple[Setting, ...]] = (
         "irc.broker.local", "NAME", "what the server is called in IRC",
     ),
     Setting(
+        _GROUP, "irc_server_description", Text(r".{1,100}", "a text of 1 to 100 characters"),
+        "a group chat made of processes", "TEXT", "what the server is, in a few words",
+    ),
+    Setting(
         _GROUP, "irc_network_name", Text(r"[A-Za-z0-9._-]{1,32}", "1 to 32 letters, digits and any of ._-"),
         "Broker", "NAME", "what the IRC network is called",
     ),

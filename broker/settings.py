@@ -71,6 +71,7 @@ class Settings:
     restart_period_seconds: float
     stop_timeout_seconds: float
     irc_server_name: str
+    irc_server_description: str
     irc_network_name: str
     irc_password: str
     irc_motd_file: TextFile | None

@@ -46,7 +46,8 @@ def test_coming_and_going(stage: IrcStage) -> None:
 
 def test_talking(pair: Pair, stage: IrcStage) -> None:
     ann, bob = pair
-    ann.send("PRIVMSG #lobby :hello", "PRIVMSG #lobby :\x01ACTION waves\x01", "NOTICE #lobby :beep", "PRIVMSG bob :psst",
+    ann.send("PRIVMSG #lobby :hello", "PRIVMSG #lobby :\x01ACTION waves\x01", "NOTICE #lobby :beep",
+             "PRIVMSG bob :psst",
              "PRIVMSG bob :\x01ACTION nods\x01")  # fmt: skip
     assert stage.read(bob) == (
         "ann: hello\n** ann waves\nann: beep\nann whispers to you: psst\nann whispers to you: * nods\n"
@@ -99,8 +100,9 @@ def test_a_long_line_of_the_plain_protocol_is_several_of_irc(pair: Pair, stage: 
 
 def test_several_lines_at_once(pair: Pair, stage: IrcStage) -> None:
     ann, bob = pair
-    ann.send("CAP REQ :batch message-tags draft/multiline", "BATCH +1 draft/multiline #lobby", "@batch=1 PRIVMSG #lobby :one",
-             "@batch=1;draft/multiline-concat PRIVMSG #lobby :, two", "@batch=1 PRIVMSG #lobby :three", "BATCH -1")  # fmt: skip
+    ann.send("CAP REQ :batch message-tags draft/multiline", "BATCH +1 draft/multiline #lobby")
+    ann.send("@batch=1 PRIVMSG #lobby :one", "@batch=1;draft/multiline-concat PRIVMSG #lobby :, two")
+    ann.send("@batch=1 PRIVMSG #lobby :three", "BATCH -1")
     assert stage.read(bob) == "ann: one, two\nann: three\n"
 
 

@@ -20,7 +20,9 @@ from broker.chat import Chat, ChatConfig
 from broker.messages import ADD, ATTACHED, CLOSE, ENDED, LINES, OVERLONG, PUBLISH, REMOVE, SEND, Event
 
 ROOT = Path(__file__).parent.parent
-CONFIG = ChatConfig(max_line_bytes=64, name_timeout_seconds=30.0)
+CONFIG = ChatConfig(
+    max_line_bytes=64, name_timeout_seconds=30.0, listener_protocols=("chat", "irc", "chat"), ping_seconds=4.0
+)
 WORKERS = 3
 
 NAMES = [
@@ -42,6 +44,17 @@ NAMES = [
 ]
 ROOMS = ["lobby", "kernel", "#Kernel", "空", "x" * 40, "tea"]
 
+CAPS = "server-time message-tags batch labeled-response echo-message draft/multiline extended-join away-notify setname"
+IRC_LINES = [
+    f"CAP REQ :{CAPS}", "CAP REQ :multi-prefix", "USER u 0 * :Real", "NICK {name}", "NICK {name}", "CAP END",
+    "JOIN #{room}", "JOIN #lobby,#tea", "PART #{room} :bye", "PRIVMSG #{room} :hi {number}",
+    "PRIVMSG #{room} :hi {number}", "@label=1;+typing=done PRIVMSG #tea,{name} :x", "NOTICE {name} :x",
+    "MODE #{room} +o {name}", "MODE #tea +b-m {name}", "MODE #{room} +m", "TOPIC #{room} :{number}",
+    "KICK #{room} {name}", "WHO #{room}", "WHOIS {name}", "WHOWAS {name}", "LIST", "NAMES", "AWAY :{number}", "AWAY",
+    "SETNAME :{number}", "MONITOR + {name}", "INVITE {name} #{room}", "LUSERS", "BATCH +1 draft/multiline #tea",
+    "@batch=1 PRIVMSG #tea :{number}", "BATCH -1", "QUIT :{number}", "PING {number}",
+]  # fmt: skip
+
 REPLAY = """
 import sys
 from tests.test_determinism import outputs, read_inputs
@@ -56,10 +69,14 @@ def record(seed: int, length: int) -> list[Input]:
     random = Random(seed)
     inputs: list[Input] = []
     live: dict[int, tuple[int, int]] = {}  # session: worker, bytes sent
+    irc: dict[int, bool] = {}
     now, last = 0.0, 0
 
-    def line() -> bytes:
+    def line(session: int) -> bytes:
         name, room = random.choice(NAMES), random.choice(ROOMS)
+        if irc[session]:
+            text = random.choice(IRC_LINES).format(name=name, room=room.removeprefix("#"), number=random.random())
+            return text.encode() + b"\r\n"
         choices = [
             name, f"/nick {name}", f"/join {room}", "/part", "/who", f"/who {room}", "/rooms", "/lang en", "/lang zh",
             f"/msg {name} psst", "/me waves", "/help", "/quit", "/jion x", "//slash", f"hi {random.random()}", "x" * 65,
@@ -78,7 +95,13 @@ def record(seed: int, length: int) -> list[Input]:
             if random.random() < 0.2:
                 last += 1
                 live[last] = (worker, 0)
-                events.append((ATTACHED, last, random.randrange(3), "127.0.0.1:1"))
+                listener = random.randrange(3)
+                irc[last] = listener == 1
+                events.append((ATTACHED, last, listener, "127.0.0.1:1"))
+                if irc[last]:
+                    data = f"NICK n{last}\r\nUSER u 0 * :R\r\nCAP REQ :{CAPS}\r\nJOIN #tea\r\n".encode()
+                    events.append((LINES, last, 0, data))
+                    live[last] = (worker, len(data))
             for session in [number for number, (index, _) in live.items() if index == worker and random.random() < 0.4]:
                 sent = live[session][1]
                 kind = random.random()
@@ -86,7 +109,7 @@ def record(seed: int, length: int) -> list[Input]:
                     del live[session]
                     events.append((ENDED, session, random.choice(["eof", "reset", "slow"])))
                     continue
-                data = b"".join(line() for _ in range(random.randrange(1, 5)))
+                data = b"".join(line(session) for _ in range(random.randrange(1, 5)))
                 events.append((OVERLONG, session, sent, 70) if kind < 0.1 else (LINES, session, sent, data))
                 live[session] = (worker, sent + (70 if kind < 0.1 else len(data)))
             inputs.append(("apply", (now, worker, events)))
@@ -152,5 +175,9 @@ def test_the_run_is_worth_replaying() -> None:
         "没有等到名字",
         "太长了",
         "/join?",
+        "BATCH +r",
+        "draft/multiline",
+        " 352 ",
+        "PING :irc.broker.local",
     ):
         assert words in text

@@ -311,7 +311,7 @@ def test_rename(stage: IrcStage) -> None:
     assert [got.command for got in bob.read()] == ["PART", "JOIN", "332", "333", "353", "366"]
     bob.send("PRIVMSG #coffee :hm")
     assert list(ann.read()[0]) == ["PRIVMSG", "#Coffee", "hm"]
-    assert list(bob.one("RENAME #coffee #x"))[0] == "482"
+    assert bob.one("RENAME #coffee #x").command == "482"
     stage.irc("zed", channel="#taken")
     assert list(ann.one("RENAME #coffee #taken"))[:3] == ["FAIL", "RENAME", "CHANNEL_NAME_IN_USE"]
     assert list(ann.one("RENAME #coffee tea"))[:3] == ["FAIL", "RENAME", "CANNOT_RENAME"]
@@ -321,7 +321,7 @@ def test_rename(stage: IrcStage) -> None:
 def test_the_default_room_belongs_to_nobody(stage: IrcStage) -> None:
     ann = stage.irc("ann", channel="#lobby")
     assert list(ann.one("MODE #lobby +o ann"))[:3] == ["482", "ann", "#lobby"]
-    assert list(ann.one("RENAME #lobby #mine"))[0] == "482"
+    assert ann.one("RENAME #lobby #mine").command == "482"
 
 
 def test_lists_that_are_too_long_are_cut(stage: IrcStage) -> None:

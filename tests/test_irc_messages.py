@@ -223,7 +223,7 @@ def test_writing_to_oneself(stage: IrcStage) -> None:
     ("line", "commands"),
     [
         ("PING x", ["PONG"]),
-        ("PONG x", []),
+        ("PONG x", ["ACK"]),
         ("NONSENSE", ["421"]),
         ("PRIVMSG #tea", ["412"]),
         ("NOTICE none :x", ["ACK"]),
@@ -290,7 +290,7 @@ def test_several_lines(talkers: Talkers) -> None:
     fallback = eve.read()
     assert [list(message)[-1] for message in fallback] == ["one", "two", "three"]
     assert fallback[0].tags["msgid"] == got[0].tags["msgid"]
-    assert len({message.tags["msgid"] for message in fallback}) == 3
+    assert [message.tags.keys() for message in fallback[1:]] == [set(), set()]
 
 
 @pytest.mark.parametrize(

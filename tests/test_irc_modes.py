@@ -142,7 +142,7 @@ def test_no_ctcp_and_no_notices(trio: Trio) -> None:
     ann.send("MODE #tea +CT")
     assert bob.commands("PRIVMSG #tea :\x01VERSION\x01") == ["404"]
     assert bob.commands("PRIVMSG #tea :\x01ACTION waves\x01", "NOTICE #tea :x") == []
-    assert [list(got)[0] for got in ann.read()][-1:] == ["PRIVMSG"]
+    assert ann.read()[-1].command == "PRIVMSG"
 
 
 @pytest.mark.parametrize(
@@ -236,8 +236,8 @@ def test_lists_are_limited(stage: IrcStage) -> None:
 
 @pytest.mark.parametrize(
     ("short", "whole"),
-    [("ann", "ann!*@*"), ("ann!u", "ann!u@*"), ("u@h", "*!u@h"), ("a.b", "*!*@a.b"), ("a!u@h", "a!u@h"), ("!@", "*!*@*"),
-     ("~m:ann", "~m:ann!*@*"), ("~r:ann", "~r:ann")],
+    [("ann", "ann!*@*"), ("ann!u", "ann!u@*"), ("u@h", "*!u@h"), ("a.b", "*!*@a.b"), ("a!u@h", "a!u@h"), 
+     ("!@", "*!*@*"), ("~m:ann", "~m:ann!*@*"), ("~r:ann", "~r:ann")],
 )  # fmt: skip
 def test_whole_masks(short: str, whole: str) -> None:
     assert whole_mask(short) == whole
@@ -272,7 +272,7 @@ def test_user_modes(stage: IrcStage) -> None:
     assert list(ann.one("MODE ann +iwB")) == ["MODE", "ann", "+iwB"]
     assert list(ann.one("MODE ANN")) == ["221", "ann", "+Biw"]
     got = ann.ask("MODE ann -i+x-w")
-    assert [list(message) for message in got] == [["501", "ann", "Unknown MODE flag"], ["MODE", "ann", "-iw"]]
+    assert [list(message) for message in got] == [["MODE", "ann", "-iw"], ["501", "ann", "Unknown MODE flag"]]
     assert list(ann.one("MODE ann")) == ["221", "ann", "+B"]
 
 

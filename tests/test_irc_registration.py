@@ -278,7 +278,7 @@ def test_a_silent_client_is_asked_and_then_closed() -> None:
     assert bob.read() == []
 
 
-@pytest.mark.parametrize(("line", "reason"), [("QUIT", "Client quit"), ("QUIT :so long", "Quit: so long")])
+@pytest.mark.parametrize(("line", "reason"), [("QUIT", "Quit: "), ("QUIT :so long", "Quit: so long")])
 def test_quit(stage: IrcStage, line: str, reason: str) -> None:
     """'The server acknowledges this by sending an ERROR message to the client' (RFC 2812, 3.1.7)."""
     ann, bob = stage.irc("ann", channel="#a"), stage.irc("bob", channel="#a")

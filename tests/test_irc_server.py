@@ -50,13 +50,14 @@ def oper(stage: IrcStage, client: IrcClient, line: str = "OPER root sesame") -> 
         ("STATS u", ["242", "219"]),
         ("STATS m", ["212", "219"]),
         ("STATS o", ["219"]),
-        ("STATS", ["219"]),
-        ("HELP", ["704", "705", "705", "705", "706"]),
+        ("STATS", ["461"]),
+        ("HELP", ["704", "705", "705", "706"]),
         ("HELPOP nonsense", ["524"]),
         ("OPER root", ["461"]),
         ("OPER none sesame", ["464"]),
         ("OPER far sesame", ["491"]),
-        ("KILL ann", ["481"]),
+        ("KILL ann :x", ["481"]),
+        ("KILL ann", ["461"]),
         ("KILL", ["461"]),
         ("WALLOPS :x", ["481"]),
         ("REHASH", ["481"]),
@@ -167,7 +168,7 @@ def test_kill(stage: IrcStage) -> None:
     eve.read()
     assert ann.commands("KILL none :x") == ["401"]
     assert [got.command for got in ann.ask("KILL bob :spam")] == ["QUIT"]
-    assert [got.command for got in bob.read()][-2:] == ["KILL", "ERROR"] and bob.closed
+    assert [got.command for got in bob.read()][-3:] == ["KILL", "QUIT", "ERROR"] and bob.closed
     assert list(eve.read()[0]) == ["QUIT", "Killed (ann (spam))"]
     person = stage.join("plain", language="en")
     ann.send("KILL plain :noise")

@@ -27,6 +27,7 @@ def chat_config(settings: Settings, listeners: Sequence[Listener], run: str = "0
         run=run,
         version=__version__,
         server_name=settings.irc_server_name,
+        server_description=settings.irc_server_description,
         network_name=settings.irc_network_name,
         password=settings.irc_password,
         motd=() if settings.irc_motd_file is None else settings.irc_motd_file.lines,

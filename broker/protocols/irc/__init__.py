@@ -159,13 +159,12 @@ def _ping(request: Request) -> None:
 
 def _pong(request: Request) -> None:
     """PONG (RFC 2812, 3.7.3): that something was heard has been noted already."""
-    request.label = ""  # it is an answer itself
 
 
 def _quit(request: Request) -> None:
     """QUIT [<reason>] (RFC 2812, 3.1.7)."""
     reason = request.parameter(0)
-    request.end(f"Quit: {reason}" if reason else "Client quit")
+    request.end(f"Quit: {reason}")
 
 
 def _error(request: Request) -> None:
@@ -211,12 +210,12 @@ COMMANDS: Final[dict[str, Command]] = {
     "INFO": Command(server.info),
     "ADMIN": Command(server.admin),
     "LINKS": Command(server.links),
-    "STATS": Command(server.stats),
+    "STATS": Command(server.stats, 1),
     "HELP": Command(server.help_),
     "HELPOP": Command(server.help_),
     "OPER": Command(server.oper, 2),
     "REHASH": Command(server.rehash),
-    "KILL": Command(server.kill, 1),
+    "KILL": Command(server.kill, 2),
     "WALLOPS": Command(server.wallops, 1),
     "PROCESSES": Command(server.processes),
     "CONNECT": Command(server.no_such_server, 1),

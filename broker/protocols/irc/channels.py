@@ -222,21 +222,34 @@ def _notify_of_invitation(request: Request, room: Room, occasion: Invited) -> No
 
 def kick(request: Request) -> None:
     """KICK <channel> <user>{,<user>} [<comment>] (RFC 2812, 3.2.8)."""
-    chat, session = request.chat, request.session
-    room = _own_room(request, request.parameters[0])
-    if room is None or not may_command(request, room):
+    channels, nicks = request.parameters[0].split(","), request.parameters[1].split(",")[:TARGETS]
+    if len(channels) == 1:
+        channels *= len(nicks)
+    if len(channels) != len(nicks):  # "as many channel parameters as there are user parameters"
+        request.numeric(n.ERR_NEEDMOREPARAMS, "KICK")
         return
+    refused = ""
+    for channel, nick in zip(channels, nicks, strict=True):
+        if channel != refused:
+            room = _own_room(request, channel)
+            if room is not None and may_command(request, room):
+                _kick(request, room, nick)
+            else:
+                refused = channel
+
+
+def _kick(request: Request, room: Room, target: str) -> None:
+    chat, session = request.chat, request.session
     reason = shortened(request.parameter(2), KICK_BYTES)
-    for target in split(request.parameters[1])[:TARGETS]:
-        person = chat.find_person(target)
-        if person is None:
-            request.numeric(n.ERR_NOSUCHNICK, echo(target))
-        elif person.number not in room.members:
-            request.numeric(n.ERR_USERNOTINCHANNEL, person.name, f"#{room.name.display}")
-        elif rank(room.members[person.number]) > rank(room.members.get(session.number, "")) and not session.operator:
-            request.numeric(n.ERR_CHANOPRIVSNEEDED, f"#{room.name.display}")
-        else:
-            request.own(chat.remove(room, session.source, person, reason, session.number))
+    person = chat.find_person(target)
+    if person is None:
+        request.numeric(n.ERR_NOSUCHNICK, echo(target))
+    elif person.number not in room.members:
+        request.numeric(n.ERR_USERNOTINCHANNEL, person.name, f"#{room.name.display}")
+    elif rank(room.members[person.number]) > rank(room.members.get(session.number, "")) and not session.operator:
+        request.numeric(n.ERR_CHANOPRIVSNEEDED, f"#{room.name.display}")
+    else:
+        request.own(chat.remove(room, session.source, person, reason, session.number))
 
 
 def rename(request: Request) -> None:
@@ -255,9 +268,10 @@ def rename(request: Request) -> None:
         request.fail("CHANNEL_NAME_IN_USE", old, echo(wanted), text="There is a channel of that name")
     else:
         reason = shortened(request.parameter(2), KICK_BYTES)
+        same = name.key == room.name.key  # then who does not know RENAME need not be told
         chat.rename_room(room, session.source, name, reason, session.number)
         for member in chat.members_of(room):
-            if member.irc is None or member.irc.capabilities & CHANNEL_RENAME:
+            if same or member.irc is None or member.irc.capabilities & CHANNEL_RENAME:
                 continue
             if member is session:
                 _fall_back(request, old, room, reason)
@@ -271,6 +285,6 @@ def rename(request: Request) -> None:
 
 def _fall_back(request: Request, old: str, room: Room, reason: str) -> None:
     """For whom the channel cannot change its name it is left, and another one entered (channel-rename, "Fallback")."""
-    request.say(f"PART {old} :Changing the channel's name{': ' + reason if reason else ''}")
+    request.say(f"PART {old} :{reason}" if reason else f"PART {old}")
     request.own(Joined(request.session.source, room.name.display, request.session.realname))
     _welcome(request, room)

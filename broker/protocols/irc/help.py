@@ -50,7 +50,7 @@ HELP: Final[dict[str, tuple[str, ...]]] = {
 INDEX: Final = (
     "** Help **",
     "",
-    f"HELP and one of {', '.join(HELP)} tells more.",
+    f"HELP and one of {', '.join(HELP)}, or a command, tells more.",
     "docs/irc.md of the broker tells all.",
 )
 """What HELP without a subject says."""

@@ -25,6 +25,7 @@ TOPIC_BYTES: Final = 390
 MASK_BYTES: Final = 200
 MASKS_PER_LIST: Final = 100
 MODES_PER_LINE: Final = 20
+"""Of those that have a parameter."""
 MONITORED: Final = 100
 TARGETS: Final = 4
 """Of PRIVMSG, NOTICE, TAGMSG, KICK and WHOIS in one line."""
@@ -59,7 +60,7 @@ def tokens(config: ChatConfig) -> list[str]:
         "INVEX=I",
         f"KEYLEN={KEY_BYTES}",
         f"KICKLEN={KICK_BYTES}",
-        f"MAXLIST={LISTS}:{MASKS_PER_LIST}",
+        "MAXLIST=" + ",".join(f"{letter}:{MASKS_PER_LIST}" for letter in LISTS),
         f"MAXTARGETS={TARGETS}",
         f"MODES={MODES_PER_LINE}",
         f"MONITOR={MONITORED}",

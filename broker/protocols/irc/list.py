@@ -23,10 +23,10 @@ _COUNT: Final = re.compile(r"([CT]?)([<>])(\d{1,9})", re.IGNORECASE | re.ASCII)
 
 
 def list_(request: Request) -> None:
-    """LIST [<channel or condition>{,<channel or condition>}]."""
+    """LIST [<channel>{,<channel>}] [<condition>{,<condition>}]; either may stand in the other's place."""
     conditions: list[Callable[[Room], bool]] = []
     wanted: list[str] = []
-    for word in request.parameter(0).split(","):
+    for word in ",".join(request.parameters).split(","):
         match = _COUNT.fullmatch(word)
         if match is not None:
             conditions.append(_condition(match[1].upper(), match[2] == "<", int(match[3]), request.chat.now))

@@ -134,10 +134,10 @@ def _deliver_to_room(request: Request, kind: Speech, signs: str, name: str, make
             text = f"{n.ERR_CANNOTSENDTOCHAN.text} ({refusal.value})"
             request.numeric(n.ERR_CANNOTSENDTOCHAN, f"#{room.name.display}", text=text)
         return
-    message = make(f"{signs[:1]}#{room.name.display}", False, chat.next_stamp())
+    lowest = min(signs, key=lambda sign: RANKS[STATUS_OF_SIGN[sign]], default="")
+    message = make(f"{lowest}#{room.name.display}", False, chat.next_stamp())
     if signs:
-        least = RANKS[STATUS_OF_SIGN[signs[0]]]
-        chat.tell_each(_of_rank(request, room, least), message)
+        chat.tell_each(_of_rank(request, room, RANKS[STATUS_OF_SIGN[lowest]]), message)
     else:
         chat.publish_message(room, session, message)
     if request.has(ECHO_MESSAGE):
@@ -204,7 +204,7 @@ def redact(request: Request) -> None:
         return
     del chat.past.messages[identifier]
     shown = f"#{room.name.display}" if room is not None else person.name if person is not None else target
-    occasion = Redacted(session.source, shown, identifier, reason, chat.moment())
+    occasion = Redacted(session.source, shown, identifier, reason, chat.next_stamp())
     if room is not None:
         chat.publish(room, occasion, session.number)
     elif person is not None and person is not session:

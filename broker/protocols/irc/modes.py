@@ -85,7 +85,7 @@ def _change_room(request: Request, room: Room) -> None:
             given = letter == "+"
             continue
         argument = next(arguments, None) if letter in _WITH_PARAMETER[given] else None
-        count += 1
+        count += letter in _WITH_PARAMETER[given]
         if count > MODES_PER_LINE:
             break
         if letter in LISTS and argument is None:
@@ -229,8 +229,8 @@ def _change_own(request: Request, wanted: str) -> None:
             changes.add(given, letter)
             if letter == "o":
                 session.operator = ""
-    if unknown:
-        request.numeric(n.ERR_UMODEUNKNOWNFLAG)
     if changes.text:
         session.identify()
         request.say(f"MODE {session.name} :{changes.text}")
+    if unknown:
+        request.numeric(n.ERR_UMODEUNKNOWNFLAG)

@@ -36,9 +36,9 @@ def whois(request: Request) -> None:
         person = request.chat.find_person(nick)
         if person is None:
             request.numeric(n.ERR_NOSUCHNICK, echo(nick))
-            request.numeric(n.RPL_ENDOFWHOIS, echo(nick))
         else:
             _tell_of(request, person)
+    request.numeric(n.RPL_ENDOFWHOIS, echo(nicks))
 
 
 def _tell_of(request: Request, person: Session) -> None:
@@ -51,7 +51,7 @@ def _tell_of(request: Request, person: Session) -> None:
     ]
     if words:
         request.packed(n.RPL_WHOISCHANNELS, name, words)
-    request.numeric(n.RPL_WHOISSERVER, name, request.server, text=request.config.network_name)
+    request.numeric(n.RPL_WHOISSERVER, name, request.server, text=request.config.server_description)
     if person.operator:
         request.numeric(n.RPL_WHOISOPERATOR, name)
     if person.away:
@@ -63,7 +63,6 @@ def _tell_of(request: Request, person: Session) -> None:
         request.numeric(n.RPL_WHOISMODES, name, text=f"is using modes +{person.modes}")
     idle = max(0, int(request.chat.now - person.spoke_at))
     request.numeric(n.RPL_WHOISIDLE, name, str(idle), str(int(person.began_at)))
-    request.numeric(n.RPL_ENDOFWHOIS, name)
 
 
 def whowas(request: Request) -> None:

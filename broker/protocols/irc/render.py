@@ -169,15 +169,20 @@ def _tagged(occasion: Tagged, capabilities: int) -> list[Line]:
 
 
 def _recited(occasion: Recited, capabilities: int) -> list[Line]:
-    """A multiline batch, or its lines one by one without the empty ones (multiline, "Fallback")."""
+    """A multiline batch, or its lines one by one without the empty ones (multiline, "Fallback"): the first one alone has
+    the message's id and tags.
+    """
+    found: list[Line]
     source, target, lines, notice, stamp, tags, _ = occasion
     command = "NOTICE" if notice else "PRIVMSG"
     if not capabilities & MULTILINE:
-        texts = [text for text, _ in lines if text]
-        return _message(source, command, target, texts, stamp, tags, capabilities)
+        first, *others = [text for text, _ in lines if text]
+        start = f":{prefix(source)} {command} {target} :"
+        found = [(tags_of(source, stamp, capabilities, tags), start + first)]
+        return found + [(tags_of(source, Stamp(stamp.time), capabilities), start + text) for text in others]
     reference = f"m{stamp.id}"
     start = f":{prefix(source)} BATCH +{reference} draft/multiline {target}"
-    found: list[Line] = [(tags_of(source, stamp, capabilities, tags), start)]
+    found = [(tags_of(source, stamp, capabilities, tags), start)]
     for text, goes_on in lines:
         line_tags = [f"batch={reference}"]
         if goes_on:
@@ -273,7 +278,7 @@ def _error(words: Callable[[Any], str]) -> Callable[[Any, int], list[Line]]:
     """ERROR, the last line of a connection (RFC 2812, 3.7.4)."""
 
     def render_one(occasion: Any, capabilities: int) -> list[Line]:
-        return [([], f"ERROR :Closing link: {words(occasion)}")]
+        return [([], f"ERROR :Closing Link: {words(occasion)}")]
 
     return render_one
 

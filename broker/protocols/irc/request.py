@@ -26,7 +26,7 @@ LABEL_BYTES: Final = 64
 """Of a label at most (labeled-response, "Tags"); a longer one is none."""
 ANSWER_BYTES: Final = 512 * 1024
 """Of lists (WHO, LIST, NAMES): past it the answer is cut, as one line may not order more."""
-_ECHO_BYTES: Final = 64
+_ECHO_BYTES: Final = 200
 """Of a mistaken parameter that is repeated in the answer."""
 
 
@@ -155,7 +155,7 @@ class Request:
 
     def end(self, reason: str, words: str = "") -> None:
         """End the client's own session: the others get the reason, the client the words (by default the reason)."""
-        self.add(f"ERROR :Closing link: {self.session.host} ({words or reason})")
+        self.add(f"ERROR :Closing Link: {self.session.host} ({words or reason})")
         self.chat.end(self.session, self.take(), reason)
 
     # What parameters mean.
@@ -175,11 +175,10 @@ def channel_name(chat: Chat, text: str) -> Name | None:
 
 
 def echo(text: str) -> str:
-    """A parameter that somebody wrote, fit to be repeated as one that is not the last: it has no space in it, and
-    neither is it empty nor begins with a colon.
+    """A parameter that somebody wrote, as one that is not the last; `*` if it cannot be one: if there is a space in it,
+    or nothing, or a colon at its beginning (RFC 2812, 2.3.1, `middle`).
     """
-    word = shortened(text.partition(" ")[0], _ECHO_BYTES)
-    return word if word and not word.startswith(":") else "*"
+    return "*" if not text or " " in text or text.startswith(":") else shortened(text, _ECHO_BYTES)
 
 
 def send_line(chat: Chat, session: Session, body: str, tags: list[str] | None = None) -> None:

@@ -14,7 +14,7 @@ from broker.masks import is_about, matches, whole_mask
 from broker.protocols.irc import numerics as n
 from broker.protocols.irc.help import HELP, INDEX
 from broker.protocols.irc.limits import KICK_BYTES, tokens
-from broker.protocols.irc.message import NO_TAGS, Message, shortened
+from broker.protocols.irc.message import NO_MESSAGE, NO_TAGS, Message, shortened
 from broker.protocols.irc.render import prefix
 from broker.protocols.irc.request import Request, echo, send_line
 
@@ -119,13 +119,13 @@ def admin(request: Request) -> None:
 
 
 def links(request: Request) -> None:
-    """LINKS [[server] mask] (RFC 2812, 3.4.5): there is only this one."""
+    """LINKS [[server] mask] (RFC 2812, 3.4.5; modern.ircdocs.horse, LINKS): there is only this one."""
     mask = request.parameter(len(request.parameters) - 1) if request.parameters else "*"
     if len(request.parameters) > 1 and not is_here(request):
         return
     if matches(mask.lower(), request.server.lower()):
-        request.numeric(n.RPL_LINKS, request.server, request.server, text=f"0 {request.config.network_name}")
-    request.numeric(n.RPL_ENDOFLINKS, echo(mask))
+        request.numeric(n.RPL_LINKS, request.server, request.server, text=f"0 {request.config.server_description}")
+    request.numeric(n.RPL_ENDOFLINKS, "*")
 
 
 def stats(request: Request) -> None:
@@ -149,17 +149,22 @@ def stats(request: Request) -> None:
 
 def help_(request: Request) -> None:
     """HELP, HELPOP [subject] (modern.ircdocs.horse, HELP)."""
-    subject = request.parameter(0)
-    text = INDEX if not subject else HELP.get(subject.upper())
-    shown = echo(subject) if subject else "*"
+    from broker.protocols.irc import COMMANDS
+
+    subject = request.parameter(0).upper()
+    shown = echo(request.parameter(0))
+    text = HELP.get(subject) if subject else INDEX
+    if text is None and subject in COMMANDS:
+        usage = (COMMANDS[subject].handler.__doc__ or subject).partition("\n")[0]
+        text = (f"** {subject} **", "", usage)
     if text is None:
         request.numeric(n.ERR_HELPNOTFOUND, shown)
         return
     first, *others = text
     request.numeric(n.RPL_HELPSTART, shown, text=first)
-    for line in others:
+    for line in others[:-1]:
         request.numeric(n.RPL_HELPTXT, shown, text=line)
-    request.numeric(n.RPL_ENDOFHELP, shown)
+    request.numeric(n.RPL_ENDOFHELP, shown, text=others[-1])
 
 
 # Operators of the server.
@@ -255,9 +260,10 @@ def kill(request: Request) -> None:
     elif victim.irc is None:
         chat.kick(chat.now, victim.name, reason)
     else:
-        line = f":{prefix(session.source)} KILL {victim.name} :{reason}\r\n"
-        farewell = f"{line}ERROR :Closing link: {victim.host} ({words})\r\n"
-        chat.end(victim, farewell.encode(), words)
+        theirs = Request(chat, victim, victim.irc, NO_MESSAGE)
+        theirs.add(f":{prefix(session.source)} KILL {victim.name} :{reason}")
+        theirs.say(f"QUIT :{words}")
+        theirs.end(words)
 
 
 def wallops(request: Request) -> None:
