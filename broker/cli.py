@@ -31,6 +31,8 @@ COMMANDS: dict[str, str] = {
     "events": "what happened to the processes, and why",
     "scale": "more or fewer workers while it runs",
     "kick": "end somebody's session",
+    "experiment": "measure what nice values, multiplexers, workers and forks really do",
+    "lab": "every state of a process, made on purpose and explained",
     "config": "the effective settings and where each came from",
 }
 """Every command with its summary; `broker/commands/<name>.py` holds it."""
