@@ -30,6 +30,8 @@ from monitor.experiments.result import Trial
 from monitor.experiments.runner import carry_out
 from monitor.table import printable
 
+_SUPERVISOR_MODULES = ("broker.commands.start",)
+"""What a supervisor has imported when it forks: an experiment on fork imports it too, into a process of its own."""
 _PLAIN_WIDTH = 200
 """Columns of what goes into a pipe or a file."""
 
@@ -53,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help="folder for the report (default: broker-experiment-NAME-TIME in the current one)",
         )  # fmt: skip
         add_state_dir(own)
-        own.set_defaults(do=_experiment, experiment=name)
+        own.set_defaults(do=_experiment, experiment=name, supervisor_modules=_SUPERVISOR_MODULES)
     show = commands.add_parser("show", help="print an old report", description="Print an old report.")
     show.add_argument("directory", metavar="DIR", type=_path, help="its folder")
     show.set_defaults(do=_show)

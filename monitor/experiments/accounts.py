@@ -159,3 +159,8 @@ class CPUWatch:
                 self._used[pid] += ticks / procfs.TICKS_PER_SECOND
                 if pid not in self._seen:
                     self._seen[pid] = name_of(procfs.cmdline(pid) or [], process.comm)
+
+
+def pss_bytes(pid: int) -> int:
+    """Its proportional set size; 0 if it has vanished."""
+    return procfs.pss_bytes(pid) or 0

@@ -9,6 +9,9 @@ from monitor.experiments.experiment import Experiment
 
 EXPERIMENTS: Final = {
     "nice": "monitor.experiments.nice:NiceExperiment",
+    "io": "monitor.experiments.io:IOExperiment",
+    "workers": "monitor.experiments.workers:WorkersExperiment",
+    "fork": "monitor.experiments.fork:ForkExperiment",
 }
 
 

@@ -9,14 +9,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from monitor.experiments.helpers import Helper
 from monitor.experiments.placement import ExperimentError
 from monitor.experiments.pressure import LONERS
 from monitor.experiments.subject import Subject, clients_of
 
-Kind = Literal["typing", "lines"]
 PATIENCE_SECONDS: Final = 20.0
 TYPED_LINE_BYTES: Final = 1200
 _OUTCOME_SECONDS: Final = 60.0
@@ -25,20 +24,39 @@ _PLACED_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
+class Pressure:
+    """The other load beside the measured chat: a module of this package, how many clients it has, and its arguments,
+    before which it is told the URL and a name for its rooms."""
+
+    module: str
+    clients: int
+    arguments: tuple[str, ...]
+
+
+def typing_people(count: int) -> Pressure | None:
+    """So many people who type, for a worker; None for nobody."""
+    return Pressure("pressure", count, ("typing", str(TYPED_LINE_BYTES), str(count))) if count else None
+
+
+def lines_in_flight(count: int) -> Pressure | None:
+    """So many lines in flight, for the router; None for none."""
+    return Pressure("pressure", LONERS, ("lines", str(count), str(LONERS))) if count else None
+
+
+def full_rooms(rooms: int, clients: int, window: int) -> Pressure:
+    """Rooms of so many clients, with as much as the broker can deliver: `window` messages in flight in each."""
+    return Pressure("fan_out", rooms * clients, (str(rooms), str(clients), str(window)))
+
+
+@dataclass(frozen=True, slots=True)
 class LoadPlan:
-    """What to put on the broker: `rate` measured messages a second of `clients` in one room, `text_bytes` long; and
-    `pressure` of this `kind`: so many people who type, or so many lines in flight; 0 is none."""
+    """What to put on the broker: `rate` measured messages a second of `clients` in one room, `text_bytes` long, and
+    `pressure` beside them."""
 
     rate: float
     clients: int
     text_bytes: int
-    pressure: int
-    kind: Kind
-
-    @property
-    def pressure_clients(self) -> int:
-        """How many connections the pressure has."""
-        return self.pressure if self.kind == "typing" else LONERS
+    pressure: Pressure | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +80,7 @@ class ChatLoad:
     """
 
     def __init__(
-        self, plan: LoadPlan, subject: Subject, cpus: Iterable[int], seed: int, holders: Sequence[int] = (),
+        self, plan: LoadPlan, subject: Subject, cpus: Iterable[int] | None, seed: int, holders: Sequence[int] = (),
         workers: int = 1,
     ) -> None:  # fmt: skip
         self._plan = plan
@@ -76,18 +94,11 @@ class ChatLoad:
         )  # fmt: skip
         self._helpers = [self._chat]
         self._pressure: Helper | None = None
-        if plan.pressure:
-            spare = plan.pressure_clients * surplus
+        if plan.pressure is not None:
+            spare = [str(plan.pressure.clients * surplus)] if plan.pressure.module == "pressure" else []
             self._pressure = Helper(
-                "monitor.experiments.pressure",
-                [
-                    subject.url,
-                    f"p{seed:08x}",
-                    plan.kind,
-                    str(TYPED_LINE_BYTES if plan.kind == "typing" else plan.pressure),
-                    str(plan.pressure_clients),
-                    str(spare),
-                ],
+                f"monitor.experiments.{plan.pressure.module}",
+                [subject.url, f"p{seed:08x}", *plan.pressure.arguments, *spare],
                 cpus,
             )
             self._helpers.append(self._pressure)
@@ -99,7 +110,8 @@ class ChatLoad:
 
     def __enter__(self) -> ChatLoad:
         try:
-            for helper, count in zip(self._helpers, (self._plan.clients, self._plan.pressure_clients), strict=False):
+            counts = (self._plan.clients, self._plan.pressure.clients if self._plan.pressure else 0)
+            for helper, count in zip(self._helpers, counts, strict=False):
                 helper.tell("keep", self._choose(helper.expect("connected"), count))
             for helper in self._helpers:
                 helper.expect("entered")

@@ -13,7 +13,11 @@ UNKNOWN = "-"
 
 def figure(value: float | None, measure: Measure) -> str:
     """A value of the measure, in its unit but without its name: `24.7`."""
-    return UNKNOWN if value is None else f"{value * measure.scale:,.{measure.digits}f}"
+    if value is None:
+        return UNKNOWN
+    shown = value * measure.scale
+    digits = min(measure.digits, 0 if abs(shown) >= 1000 else 1 if abs(shown) >= 100 else measure.digits)
+    return f"{shown:,.{digits}f}"
 
 
 def interval(found: Estimate | None, measure: Measure) -> str:

@@ -19,7 +19,7 @@ from broker.linux import lowest_nice_allowed
 from monitor import procfs
 from monitor.experiments import accounts, subject
 from monitor.experiments.attachment import Attachment
-from monitor.experiments.chat_load import ChatLoad, Kind, LoadPlan
+from monitor.experiments.chat_load import ChatLoad, LoadPlan, lines_in_flight, typing_people
 from monitor.experiments.design import Arm, Chart, Measure, Slot
 from monitor.experiments.experiment import Experiment, Outcome, Preparation, Tick
 from monitor.experiments.nice_verdict import ALONE, arm_name, conclude
@@ -33,6 +33,9 @@ from monitor.experiments.weights import predicted_share
 from monitor.renice import scope_reader
 
 LEVELS: Final = (-10, 0, 5, 10, 15, 19)
+TEXT_BYTES: Final = 64
+LINES_FOR_EACH: Final = 200
+"""A router takes so many lines to have as much to do as a worker has with somebody who types."""
 _MAX_RIVALS: Final = 64
 _AROUND_SECONDS: Final = 2.5
 """What a trial takes beside its warm-up and its window: a broker, its clients, the last deliveries."""
@@ -54,7 +57,16 @@ MEASURES: Final = (
         "pressure", "pressure", "/s", "bytes that were typed (lines, for the router) beside it", 1.0, 0, None, False
     ),
     Measure("cpu_time", "CPU", "%", "time on the CPU of the target, of the window", 100.0, 1, None, False),
-    Measure("demand", "demand", "%", "time that the target ran or was ready, of the window", 100.0, 1, None, False),
+    Measure(
+        "demand",
+        "demand",
+        "%",
+        "time that the target ran or was ready, of the window; all of it, if it never slept",
+        100.0,
+        1,
+        None,
+        False,
+    ),
     Measure(
         "others", "others", "%", "of the CPU's time, what neither parties nor idleness took", 100.0, 1, "lower", False
     ),
@@ -114,7 +126,7 @@ class NiceExperiment(Experiment):
         )  # fmt: skip
         parser.add_argument(
             "--pressure", metavar="N", type=whole(0, 10_000), default=40,
-            help="people who type all the time, so that a worker has work; for the router, 80 N lines in flight; "
+            help="people who type all the time, so that a worker has work; for the router, 200 N lines in flight; "
             "0: none (default: %(default)s)",
         )  # fmt: skip
         parser.add_argument(
@@ -144,9 +156,12 @@ class NiceExperiment(Experiment):
         self.role = arguments.target.rstrip("0123456789").removesuffix("-").removesuffix("s")
         if self.role not in ("worker", "router", "acceptor"):
             raise UsageError(f"--target {arguments.target}: it is worker-N, workers, router or acceptor")
-        kind: Kind = "lines" if self.role == "router" else "typing"
-        pressure = 0 if self.role == "acceptor" else arguments.pressure * (80 if kind == "lines" else 1)
-        self.plan = LoadPlan(arguments.rate, arguments.clients, 64, pressure, kind)
+        pressure = {
+            "worker": typing_people(arguments.pressure),
+            "router": lines_in_flight(arguments.pressure * LINES_FOR_EACH),
+            "acceptor": None,
+        }[self.role]
+        self.plan = LoadPlan(arguments.rate, arguments.clients, TEXT_BYTES, pressure)
         self.attachment: Attachment | None = None
         self.separation: str | None = None
         self.policies: set[int] = set()
@@ -179,11 +194,11 @@ class NiceExperiment(Experiment):
         parameters = {
             "target": arguments.target, "levels": list(arguments.levels), "rivals": arguments.rivals,
             "cpu": self.cpus.measured, "other_cpus": sorted(self.cpus.others), "rate": arguments.rate,
-            "clients": arguments.clients, "text_bytes": self.plan.text_bytes, "pressure": self.plan.pressure,
-            "pressure_kind": self.plan.kind, "seconds": arguments.seconds, "warm_up_seconds": arguments.warm_up,
+            "clients": arguments.clients, "text_bytes": TEXT_BYTES, "pressure": arguments.pressure,
+            "seconds": arguments.seconds, "warm_up_seconds": arguments.warm_up,
             "broker": "attached" if arguments.attach else "fresh", "separate_sessions": arguments.separate_sessions,
         }  # fmt: skip
-        return Preparation(tuple(arms), parameters, self._first_cautions(arms))
+        return Preparation(tuple(arms), parameters, self._first_cautions())
 
     def _targets(self) -> int:
         """How many processes the target is."""
@@ -191,13 +206,11 @@ class NiceExperiment(Experiment):
             return len(self.attachment.targets)
         return 2 if self.arguments.target == "workers" else 1
 
-    def _first_cautions(self, arms: Sequence[Arm]) -> list[Caution]:
+    def _first_cautions(self) -> list[Caution]:
         found = []
         if self.cpus.is_shared:
             text = f"there is no other CPU than {self.cpus.measured}: the load competes with what it loads"
             found.append(Caution("shared_cpu", text, is_void=True))
-        skipped = [arm for arm in arms if arm.skipped]
-        found += [Caution("permission", f"{arm.name} is left out: {arm.skipped}") for arm in skipped]
         if self.role == "acceptor":
             text = "the acceptor has nothing to do while people chat: its nice value shows when they connect"
             found.append(Caution("idle_target", text))
@@ -270,7 +283,7 @@ class NiceExperiment(Experiment):
             "throughput": heard.delivered / self.arguments.seconds,
             "pressure": heard.done / self.arguments.seconds,
             "cpu_time": own.on_cpu / seconds,
-            "demand": min((main.on_cpu + main.waiting) / seconds / len(targets), 1.0),
+            "demand": _demand(main, seconds * len(targets)),
             "others": interference.others,
             "stolen": interference.stolen,
             "idle": interference.idle,
@@ -315,6 +328,17 @@ def _named(shares: dict[str, float] | object) -> Iterator[str]:
         for name, share in sorted(shares.items(), key=lambda item: -item[1]):
             if share >= 0.01:
                 yield f"{name} was seen on the CPU, up to {share:.0%}"
+
+
+def _demand(main: accounts.Accounts, seconds: float) -> float:
+    """The part of the time for which the target ran or was ready.
+
+    A wait is only in the accounts when it is over, which counts for much where a wait takes a quarter of a second: but
+    a thread that has run and never went to sleep was ready all the time.
+    """
+    if main.on_cpu > 0 and main.voluntary_switches == 0:
+        return 1.0
+    return min((main.on_cpu + main.waiting) / seconds, 1.0)
 
 
 def _wait_until(moment: float, tick: Tick, also: Tick = lambda: None) -> None:

@@ -55,3 +55,15 @@ def word_list(*allowed: str) -> Callable[[str], tuple[str, ...]]:
         return words
 
     return parse
+
+
+def amount(text: str) -> float:
+    """A number of things from 1 on, or a share of all below 1: `8`, `0.1`, `10%`."""
+    digits = text.removesuffix("%")
+    try:
+        value = float(digits) / (100 if digits != text else 1)
+    except ValueError:
+        value = math.nan
+    if not (0 < value < 1 or (1 <= value <= 100_000 and value == int(value))):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number from 1 nor a share below 1")
+    return value
