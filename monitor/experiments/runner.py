@@ -73,7 +73,7 @@ def carry_out(
         charts=experiment.charts,
         arms=preparation.arms,
         trials=tuple(trials),
-        cautions=tuple(preparation.cautions + general_cautions(preparation.arms, trials, repetitions, is_complete)),
+        cautions=tuple(preparation.cautions + general_cautions(trials, repetitions, is_complete)),
         is_complete=is_complete,
     )
     cautions, verdict = experiment.conclude(result)
@@ -89,9 +89,7 @@ def _trial(experiment: Experiment, order: int, slot: Slot, progress: Progress) -
     return replace(trial, values=outcome.values, samples=outcome.samples, notes=outcome.notes)
 
 
-def general_cautions(
-    arms: Sequence[object], trials: Sequence[Trial], repetitions: int, is_complete: bool
-) -> list[Caution]:
+def general_cautions(trials: Sequence[Trial], repetitions: int, is_complete: bool) -> list[Caution]:
     """What speaks against any experiment's figures."""
     found = []
     if repetitions < FEWEST_REPETITIONS:
