@@ -34,6 +34,8 @@ COMMANDS: dict[str, str] = {
     "chaos": "kill its processes while clients of its own chat, and check every byte",
     "kick": "end somebody's session",
     "mkpasswd": "turn a password into the hash that the configuration keeps",
+    "experiment": "measure what nice values, multiplexers, workers and forks really do",
+    "lab": "every state of a process, made on purpose and explained",
     "config": "the effective settings and where each came from",
 }
 """Every command with its summary; `broker/commands/<name>.py` holds it."""

@@ -12,9 +12,19 @@ import select
 import time
 from collections.abc import Callable
 from itertools import count
+from typing import Protocol
 
 Handler = Callable[[int], None]
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
+
+
+class Multiplexer(Protocol):
+    """What waits for many descriptors at once. `select.epoll` is one; masks, seconds and blocking below 0 are its."""
+
+    def register(self, fd: int, events: int, /) -> None: ...
+    def modify(self, fd: int, events: int, /) -> None: ...
+    def unregister(self, fd: int, /) -> None: ...
+    def poll(self, timeout_seconds: float, /) -> list[tuple[int, int]]: ...
 
 
 class Timer:
@@ -32,10 +42,13 @@ class Timer:
 
 
 class Loop:
-    """Calls `handler(events)` for each ready descriptor, timers when they are due, `after_wake_up` once at the end."""
+    """Calls `handler(events)` for each ready descriptor, timers when they are due, `after_wake_up` once at the end.
 
-    def __init__(self, epoll: select.epoll | None = None, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._epoll = select.epoll() if epoll is None else epoll
+    It waits with epoll; experiments give it another `multiplexer`, to see what that is worth.
+    """
+
+    def __init__(self, multiplexer: Multiplexer | None = None, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._epoll: Multiplexer = select.epoll() if multiplexer is None else multiplexer
         self._monotonic = monotonic
         self._handlers: dict[int, Handler] = {}
         self._fresh: set[int] = set()

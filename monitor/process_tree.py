@@ -7,11 +7,12 @@ moment, one that was just forked, a list from before the supervisor was stopped)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from broker.messages import CHILD_ROLES
 from monitor import procfs
+from monitor.lab.registry import Lab
 from monitor.procfs import ProcessStat
 
 TITLE_PREFIX: Final = "broker: "
@@ -83,6 +84,28 @@ def process_tree(
         members.append(member)
         if member.pid is not None:
             members.extend(_below(member.pid, 2, children, processes, titles))
+    return members
+
+
+def lab_members(
+    labs: Sequence[Lab], processes: Mapping[int, ProcessStat], titles: Mapping[int, Sequence[str]]
+) -> list[Member]:
+    """The processes of labs, parents first: each lab as if it were a child of the supervisor, below it its descendants,
+    then those of its processes that have another parent by now. Whose child each really is, its PPID says.
+    """
+    children = procfs.children_by_parent(processes.values())
+    members = []
+    for lab in labs:
+        below = _below(lab.pid, 2, children, processes, titles)
+        known = {lab.pid, *(member.pid for member in below)}
+        for pid in lab.names:
+            if pid not in known:
+                name = name_of(titles.get(pid, ()), processes[pid].comm)
+                strays = [Member(name, OTHER, pid, 2), *_below(pid, 3, children, processes, titles)]
+                known.update(member.pid for member in strays)
+                below += strays
+        members.append(Member(lab.name, OTHER, lab.pid, 1))
+        members += [replace(member, name=lab.names.get(member.pid or 0, member.name)) for member in below]
     return members
 
 

@@ -27,7 +27,8 @@ class ProcessStat:
     `pid` (1) is a thread's id when the line is a thread's; `comm` (2) at most 15 bytes, anything but NUL; `state` (3)
     one letter; `terminal_pgrp` (8, tpgid) is -1 without a terminal; `cpu_ticks` is utime + stime (14, 15), in
     1/TICKS_PER_SECOND s, of all threads, ended ones too; `start_ticks` (22) since boot, which with the PID tells two
-    processes apart; `policy` (41) is one of sched(7)'s SCHED_ constants.
+    processes apart; `processor` (39) is the CPU that it was on last; `policy` (41) is one of sched(7)'s SCHED_
+    constants.
     """
 
     pid: int
@@ -43,6 +44,7 @@ class ProcessStat:
     start_ticks: int
     rss_bytes: int
     policy: int
+    processor: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,20 @@ class SchedStat:
     on_cpu_ns: int
     waiting_ns: int
     slices: int
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """`/proc/PID/smaps_rollup` in bytes; Documentation/filesystems/proc.rst.
+
+    `rss_bytes` counts every page in RAM, `pss_bytes` each shared one divided by the number of its users, `uss_bytes`
+    only those that nobody else has, `shared_bytes` those that somebody else has too.
+    """
+
+    rss_bytes: int
+    pss_bytes: int
+    uss_bytes: int
+    shared_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +100,7 @@ def parse_stat(data: bytes) -> ProcessStat:
         start_ticks=int(fields[19]),
         rss_bytes=int(fields[21]) * PAGE_BYTES,
         policy=int(fields[38]),
+        processor=int(fields[36]),
     )
 
 
@@ -111,6 +128,20 @@ def parse_pss_bytes(smaps_rollup: bytes) -> int | None:
         if line.startswith(b"Pss:"):
             return int(line.split()[1]) * 1024
     return None
+
+
+def parse_memory(smaps_rollup: bytes) -> Memory | None:
+    """A `smaps_rollup` file; None for an empty one, which a zombie has."""
+    lines = (line.split() for line in smaps_rollup.split(b"\n"))
+    found = {words[0]: int(words[1]) * 1024 for words in lines if len(words) == 3 and words[2] == b"kB"}
+    if b"Pss:" not in found:
+        return None
+    return Memory(
+        rss_bytes=found[b"Rss:"],
+        pss_bytes=found[b"Pss:"],
+        uss_bytes=found[b"Private_Clean:"] + found[b"Private_Dirty:"],
+        shared_bytes=found[b"Shared_Clean:"] + found[b"Shared_Dirty:"],
+    )
 
 
 def parse_autogroup(data: bytes) -> Autogroup | None:
@@ -226,6 +257,11 @@ def total_schedstat(pid: int) -> SchedStat | None:
 def pss_bytes(pid: int) -> int | None:
     """Proportional set size. The kernel walks the page tables for it: milliseconds for a big process."""
     return parse_pss_bytes(read(f"/proc/{pid}/smaps_rollup") or b"")
+
+
+def memory(pid: int) -> Memory | None:
+    """What memory the process has and shares; as costly as pss_bytes()."""
+    return parse_memory(read(f"/proc/{pid}/smaps_rollup") or b"")
 
 
 def autogroup(pid: int) -> Autogroup | None:

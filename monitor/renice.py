@@ -25,6 +25,7 @@ from monitor.priority import (
     Standing,
     describe,
     is_zombie,
+    lowest_allowed,
     lowest_for_heirs,
     new_nice,
     refusal,
@@ -126,6 +127,17 @@ def _standing(change: Change) -> Standing | None:
         return None
     ruid, euid = map(int, status["Uid"].split()[:2])
     return Standing(ruid, euid, nice_limit, max(nices), int(status["CapPrm"], 16))
+
+
+def lowest_after(pid: int, nice: int) -> int | None:
+    """The lowest nice value that this process may give to another one that has `nice` by then; None: none at all."""
+    status = procfs.status(pid)
+    nice_limit = procfs.nice_limit(pid)
+    if status is None or nice_limit is None:
+        return None
+    ruid, euid = map(int, status["Uid"].split()[:2])
+    standing = Standing(ruid, euid, nice_limit, nice, int(status["CapPrm"], 16))
+    return lowest_allowed(_caller("self", os.geteuid()), standing)
 
 
 def renice(changes: Iterable[Change], state_dir: Path, is_answering: bool) -> tuple[list[Outcome], str | None]:
@@ -287,7 +299,7 @@ def _contenders(
     before: Mapping[int, ProcessStat], after: Mapping[int, ProcessStat], shifts: Mapping[int | None, int]
 ) -> dict[int, Contender]:
     """Everything that could run, but for zombies, this process, and what has no CPUs any more because it has ended."""
-    scope_of = _scope_reader()
+    scope_of = scope_reader()
     contenders = {}
     for pid, process in after.items():
         if process.state in "ZX" or pid == os.getpid():
@@ -302,7 +314,8 @@ def _contenders(
     return contenders
 
 
-def _scope_reader() -> Callable[[int], Scope]:
+def scope_reader() -> Callable[[int], Scope]:
+    """Tells of a process (by its PID) within what its nice value is weighed; what it has read it remembers."""
     autogroups = procfs.autogroup_enabled()
     weighted: dict[str, str | None] = {}  # by the path in /proc/PID/cgroup
 

@@ -17,7 +17,8 @@ from typing import Final
 from broker.errors import NotRunningError
 from broker.state_dir import running_pid
 from monitor import procfs
-from monitor.process_tree import OTHER, Member, process_tree
+from monitor.lab import registry
+from monitor.process_tree import OTHER, Member, lab_members, process_tree
 from monitor.procfs import ProcessStat, SchedStat
 from monitor.roster import Roster
 from monitor.snapshot import ProcessRow, Snapshot
@@ -149,10 +150,15 @@ class Sampler:
             roster.forget()
         children = procfs.children_by_parent(processes.values())
         below = procfs.descendants(supervisor_pid, children)
+        labs = registry.read(self.state_dir, processes)
+        for lab in labs:
+            below += [pid for pid in (lab.pid, *procfs.descendants(lab.pid, children), *lab.names) if pid not in below]
         named = {entry["pid"] for entry in roster.processes}
         titles = {pid: procfs.cmdline(pid) or [] for pid in below if pid not in named}
         zombies = procfs.zombies_by_parent(processes.values())
         members = process_tree(supervisor_pid, roster.processes, processes, titles)
+        shown = {member.pid for member in members}
+        members += [member for member in lab_members(labs, processes, titles) if member.pid not in shown]
         self._note_beats()
         rows = tuple(self._row(member, processes, zombies, now) for member in members)
         self._forget_all_but({member.pid for member in members}, {member.name for member in members})

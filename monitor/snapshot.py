@@ -46,7 +46,7 @@ class Snapshot:
 
     `at` is seconds since the epoch; `status` is the control protocol's `status` result (the last one that was had) and
     `status_age_seconds` its age: 0 for a fresh one, None if there never was one. `events` are the control protocol's
-    events, oldest first. `zombies` counts all zombies below the supervisor.
+    events, oldest first. `zombies` counts all zombies below the supervisor and in labs.
     """
 
     at: float

@@ -75,6 +75,15 @@ def flags_of(command: str) -> set[str]:
     return set(parser_of(command)._option_string_actions)
 
 
+def subcommands_of(command: str) -> dict[str, argparse.ArgumentParser]:
+    """The parsers of `broker COMMAND NAME` by name."""
+    found: dict[str, argparse.ArgumentParser] = {}
+    for action in parser_of(command)._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found |= action.choices
+    return found
+
+
 def row_of(readme: Path, command: str) -> list[str]:
     """The command's row of a README: the command line, what it does, its options."""
     rows = [row for row in cells(readme) if re.match(rf"`broker {command}\b", row[0])]
@@ -102,6 +111,26 @@ def test_every_command_is_in_the_readme_with_its_flags_and_arguments(command: st
     assert mentioned <= flags_of(command), "a flag is named that there is not"
     positionals = [str(action.metavar) for action in parser_of(command)._actions if not action.option_strings]
     assert re.findall(r"[A-Z]+", usage) == positionals
+
+
+SUBCOMMANDS = [(command, name) for command in COMMANDS for name in subcommands_of(command)]
+MANUALS = {"experiment": ("experiments.md",), "lab": ("lab.md", "lab.zh-CN.md")}
+"""Where the subcommands are explained, each in a section of its own."""
+
+
+@pytest.mark.parametrize(("command", "name"), SUBCOMMANDS)
+def test_every_subcommand_has_a_section_with_its_flags_and_arguments(command: str, name: str) -> None:
+    parser = subcommands_of(command)[name]
+    for manual in MANUALS[command]:
+        document = ROOT / "docs" / manual
+        _, found, section = text(document).partition(f"\n## `broker {command} {name}`")
+        assert found, f"{manual} has no section on `broker {command} {name}`"
+        section = section.partition("\n## ")[0]
+        mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", section))
+        common = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text(document).partition("\n## ")[0]))
+        own = {flag for flag in parser._option_string_actions if flag.startswith("--")} - EVERYWHERE
+        assert own <= mentioned | common, f"{manual}: a flag is missing"
+        assert mentioned <= own | EVERYWHERE, f"{manual} names a flag that there is not"
 
 
 def test_no_document_names_a_command_that_there_is_not() -> None:

@@ -22,7 +22,7 @@ from tests.specimens import specimen, vanished_pid, zombie
 
 STAT_TAIL = (
     b" S 7 8 9 34816 10 4194304 100 0 0 0 11 12 0 0 20 -5 3 0 156384 3133440 414 18446744073709551615 1 2 3 0 0 0 0 0 "
-    b"0 0 0 0 17 0 0 1 0 0 0 0 0 0 0 0 0 0\n"
+    b"0 0 0 0 17 6 0 1 0 0 0 0 0 0 0 0 0 0\n"
 )
 
 
@@ -43,6 +43,7 @@ def test_any_name_of_a_process_is_read_and_misleads_nobody(comm: bytes) -> None:
         start_ticks=156384,
         rss_bytes=414 * procfs.PAGE_BYTES,
         policy=1,
+        processor=6,
     )
 
 

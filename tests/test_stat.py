@@ -32,6 +32,7 @@ PLAIN = ProcessStat(
     start_ticks=1,
     rss_bytes=0,
     policy=0,
+    processor=0,
 )
 
 
