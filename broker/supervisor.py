@@ -452,6 +452,8 @@ class Supervisor:
                 child.being_replaced = False
             self._spawn_again(child)
         else:
+            if child.spec.role != "router":
+                child.code = self._code
             killed = death.signal == "SIGKILL" and child.condemned_for is None
             self._restart_or_give_up(child, useful_seconds, killed)
         if self.state == "stopping":
@@ -622,9 +624,14 @@ class Supervisor:
     def _replace(self, name: str) -> bool:
         """Replace one child, politely; False if there is nothing to replace any more."""
         child = self.children.get(name)
-        if child is None or child.state is not State.READY or child.retiring:
+        if child is None or child.retiring or child.code is self._code:
+            return False
+        if child.state is State.WAITING and child.spec.role != "router":
+            child.code = self._code
             return False
         child.being_replaced = True
+        if child.state is not State.READY:
+            return True  # it has just died: once its replacement is ready
         self.tell(child, (STOP,))
         incarnation = child.incarnation
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from broker.chaos.cast import Load
 from broker.chaos.ledger import faults
 from broker.messages import PUBLISH, Operation
-from broker.occasions import Left
+from broker.occasions import Quit
 from tests.chat_stage import Stage
 from tests.rehearsal import Rehearsal
 
@@ -183,7 +183,9 @@ def test_who_is_said_to_have_left_and_has_not_is_found() -> None:
     victim, room = rehearsal.actors[WITNESS], rehearsal.actors[WITNESS].person.room
     session = rehearsal.stage.chat.find_person(victim.person.name)
     assert session is not None
-    rehearsal.stage.chat.tell_others(session, Left(session.name))
+    chat = rehearsal.stage.chat
+    for key in session.rooms:
+        chat.publish(chat._rooms[key], Quit(session.source), session.number)
     rehearsal.stage.pump()
     rehearsal.talk(30)
     ledger = rehearsal.conclude()

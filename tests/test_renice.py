@@ -418,7 +418,7 @@ def test_two_busy_processes_on_one_cpu_are_rivals_and_nothing_is_said() -> None:
 
 def test_a_session_of_its_own_is_a_scope_of_its_own_where_autogroups_are_on() -> None:
     with specimen(specimens.LEADER) as leader, specimen(specimens.SLEEPING) as follower:
-        scope_of = renice._scope_reader()
+        scope_of = renice.scope_reader()
         own = scope_of(os.getpid())
         assert scope_of(follower) == own
         if own.cgroup is None and procfs.autogroup_enabled():

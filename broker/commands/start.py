@@ -65,7 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _load_anew(arguments: argparse.Namespace, listeners: tuple[Listener, ...]) -> Code:
     """Code and settings of today, for a reload: to be called when nothing of ours is imported any more."""
-    settings = importlib.import_module("broker.settings").from_arguments(arguments, os.environ).settings
+    resolved = importlib.import_module("broker.settings").from_arguments(arguments, os.environ)
+    settings = _within_limits(resolved, logging.getLogger("broker"))
     entries = importlib.import_module("workers.entries")
     entries.rehearse(settings, listeners)
     version = importlib.import_module("broker.messages").VERSION

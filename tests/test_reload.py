@@ -1,0 +1,255 @@
+"""`broker reload` and `broker scale` under load: new code, new settings, more and fewer workers, and no byte amiss."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.exact_room import ExactRoom
+from tests.running import Broker, running_broker, wait_until
+
+ROOT = Path(__file__).parent.parent
+OPTIONS = ("--rate-lines-per-second", "0", "--restart-intensity", "100")
+
+
+@contextmanager
+def crowded(
+    folder: Path, *options: str, environment: dict[str, str] | None = None
+) -> Iterator[tuple[Broker, ExactRoom]]:
+    """A broker with a room of clients, local ones among them."""
+    listen = ("--listen", f"chat+unix:{folder}/chat.sock")
+    with running_broker(folder / "state", *listen, *OPTIONS, *options, environment=environment) as broker:
+        room = ExactRoom(broker, local_socket=folder / "chat.sock")
+        try:
+            yield broker, room
+        finally:
+            room.close()
+
+
+def under_load(broker: Broker, room: ExactRoom, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command while everybody talks, comes and goes."""
+    process = subprocess.Popen(
+        broker.command(*command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, **broker.environment},
+    )  # fmt: skip
+    while process.poll() is None:
+        if len(room.visitors) < 12:
+            room.visit()
+        room.talk(1)
+        room.pump(0.01)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def test_reload_replaces_every_process_and_nobody_notices(tmp_path: Path) -> None:
+    with crowded(tmp_path) as (broker, room):
+        for _ in range(2):
+            before = broker.pids()
+            result = under_load(broker, room, "reload")
+            assert (result.returncode, result.stdout) == (0, "Every process has been replaced.\n"), result.stderr
+            after = broker.pids()
+            assert after.keys() == before.keys()
+            assert after.pop("supervisor") == before.pop("supervisor")
+            assert not set(after.values()) & set(before.values())
+            room.settle()
+        assert not broker.events("died"), "all of them ended by themselves"
+        assert all(process["restarts"] == 0 for process in broker.processes().values())
+        assert len(broker.events("reloaded")) == 2
+
+
+@pytest.mark.parametrize("victim", ["router", "worker-0", "worker-1", "acceptor-0"])
+def test_kills_during_a_reload(tmp_path: Path, victim: str) -> None:
+    """Whoever is killed meanwhile is replaced by the new code too."""
+    with crowded(tmp_path) as (broker, room):
+        before = broker.pids()
+        process = subprocess.Popen(broker.command("reload"), stdout=subprocess.PIPE, text=True)
+        kills = 0
+        while process.poll() is None:
+            pid = broker.pids().get(victim)
+            if pid is not None and kills < 20:
+                with contextlib.suppress(ProcessLookupError):  # the reload has been faster
+                    os.kill(pid, signal.SIGKILL)
+                    kills += 1
+                    room.worker_deaths += victim.startswith("worker")
+            room.talk(1)
+            room.pump(0.005)
+        assert process.communicate()[0] == "Every process has been replaced.\n"
+        assert process.returncode == 0
+        reloaded = broker.events("reloading")[0]["number"]
+        started = {e["process"] for e in broker.events("started") if e["number"] > reloaded}
+        assert started == before.keys() - {"supervisor"}
+        for name in before:
+            if name != "supervisor":
+                broker.wait_ready(name)
+        room.settle()
+        assert kills
+
+
+def write_config(path: Path, **values: object) -> None:
+    """A file of settings."""
+    path.write_text("".join(f"{name} = {value}\n" for name, value in values.items()))
+
+
+def test_a_file_with_an_error_changes_nothing_and_is_told(tmp_path: Path) -> None:
+    config = tmp_path / "broker.toml"
+    write_config(config, max_line_bytes=600)
+    with crowded(tmp_path, "--config", str(config)) as (broker, room):
+        before = broker.pids()
+        for text, told in (
+            ("max_line_bytes = 'long'\n", "max_line_bytes"),
+            ("max_lin_bytes = 700\n", "max_line_bytes"),
+            ("max_line_bytes = 7\n", "512"),
+            ("max_line_bytes =\n", "is not TOML"),
+            ("heartbeat_seconds = 9.0\n", "hang_seconds"),
+        ):
+            config.write_text(text)
+            result = under_load(broker, room, "reload")
+            assert result.returncode == 1, text
+            assert str(config) in result.stderr and told in result.stderr
+            assert result.stderr.count("\n") == 1 and result.stdout == ""
+            assert broker.pids() == before
+        config.unlink()
+        result = broker.run("reload")
+        assert result.returncode == 1 and "broker.toml" in result.stderr
+        assert len(broker.events("reload-refused")) == 6
+        room.settle()
+
+
+def test_new_settings_are_in_force_and_those_that_need_a_restart_are_named(tmp_path: Path) -> None:
+    config = tmp_path / "broker.toml"
+    write_config(config, max_line_bytes=600, max_connections=100)
+    with crowded(tmp_path, "--config", str(config)) as (broker, room):
+        write_config(config, max_line_bytes=512, max_connections=200, workers=4, heartbeat_seconds=0.5)
+        result = under_load(broker, room, "reload")
+        assert result.returncode == 0
+        assert result.stdout == (
+            "Every process has been replaced.\nThese settings have changed, but need a restart: max_connections\n"
+        )
+        room.settle()
+        # The number of workers is given on the command line, which counts more than the file.
+        assert broker.ask("status")["workers"] == 2
+        visitor = broker.client()
+        visitor.expect("请输入姓名: ")
+        visitor.send("x" * 550)
+        assert "512" in visitor.line()
+        write_config(config, max_line_bytes=512, max_connections=100)
+        assert broker.run("reload").stdout == "Every process has been replaced.\n"
+        visitor.close()
+        wait_until(lambda: broker.ask("status")["sessions"] == 8, "the visitor is gone")
+        room.settle()
+
+
+def test_a_default_that_was_lowered_for_this_machine_is_no_change(tmp_path: Path) -> None:
+    broker = Broker(tmp_path / "state")
+    shell = f"ulimit -n 1000; exec {' '.join(broker.command('start', '--listen', 'chat://127.0.0.1:0'))}"
+    with subprocess.Popen(["sh", "-c", shell], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: broker.run("status").returncode == 0, "it runs")
+            assert broker.run("reload").stdout == "Every process has been replaced.\n"
+        finally:
+            process.terminate()
+
+
+# Code.
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the source that may be changed."""
+    copy = tmp_path / "tree"
+    for package in ("broker", "workers", "monitor"):
+        shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
+
+
+def running_from(tree: Path) -> dict[str, str]:
+    """The environment in which that copy is what runs."""
+    return {"PYTHONPATH": str(tree), "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def change(path: Path, old: str, new: str) -> None:
+    """One place of a file."""
+    text = path.read_text()
+    assert text.count(old) == 1, f"{old!r} in {path}"
+    path.write_text(text.replace(old, new))
+
+
+def test_new_code_is_used(tmp_path: Path, tree: Path) -> None:
+    with crowded(tmp_path, environment=running_from(tree)) as (broker, room):
+        ann = broker.client("ann")
+        ann.send("/quit")
+        assert ann.rest() == "* 再见！\n"
+        room.until(lambda: room.witness.received.endswith("退出了聊天室\n".encode()), "ann is gone")
+        for person in [*room.people.values()]:
+            room.until(lambda: person.received.endswith("退出了聊天室\n".encode()), "ann is gone")  # noqa: B023
+            person.received.clear()
+        change(tree / "broker" / "phrases.py", 'Phrase("再见！", "Goodbye!")', 'Phrase("后会有期！", "Farewell!")')
+        room.talk()
+        assert broker.run("reload").returncode == 0
+        room.talk()
+        room.settle()
+        ann = broker.client("ann")
+        ann.send("/quit")
+        assert ann.rest() == "* 后会有期！\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "told"),
+    [
+        ("broker/phrases.py", "GOODBYE: Final", "GOODBYE: Final Final", "SyntaxError"),
+        ("workers/worker.py", "import select\n", "import selekt\n", "selekt"),
+        ("broker/chat.py", "class Chat(", "raise ValueError('half-written')\n\n\nclass Chat(", "half-written"),
+        ("broker/router_state.py", "self.run = b\"\"", "self.run = self.rum", "rum"),
+        ("workers/entries.py", "ENTRIES: Final", "ENTRY: Final", "ENTRIES"),
+    ],
+)  # fmt: skip
+def test_code_that_does_not_start_changes_nothing_and_is_told(
+    tmp_path: Path, tree: Path, file: str, old: str, new: str, told: str
+) -> None:
+    with crowded(tmp_path, environment=running_from(tree)) as (broker, room):
+        before = broker.pids()
+        change(tree / file, old, new)
+        result = under_load(broker, room, "reload")
+        assert result.returncode == 1
+        assert told in result.stderr and result.stderr.count("\n") == 1 and "Traceback" not in result.stderr
+        assert broker.pids() == before
+        (refusal,) = broker.events("reload-refused")
+        assert told in refusal["text"]
+        for name in ("worker-0", "router"):  # replacements have the old code
+            os.kill(before[name], signal.SIGKILL)
+            room.worker_deaths += name == "worker-0"
+            room.talk(2)
+            broker.wait_ready(name, before[name])
+            room.settle()
+        change(tree / file, new, old)
+        assert under_load(broker, room, "reload").returncode == 0
+        room.settle()
+
+
+# More and fewer workers.
+
+
+def test_scale_under_load(tmp_path: Path) -> None:
+    with crowded(tmp_path) as (broker, room):
+        for workers in (5, 1, 3, 2):
+            result = under_load(broker, room, "scale", str(workers))
+            assert result.returncode == 0, result.stderr
+            names = {f"worker-{number}" for number in range(workers)}
+
+            def settled() -> bool:
+                room.talk(1)
+                processes = broker.processes()
+                there = {name for name in processes if name.startswith("worker-")}
+                return there == names and all(processes[name]["counters"].get("sessions") for name in names)  # noqa: B023
+
+            room.until(settled, f"{workers} workers have sessions")
+            room.settle()
+        assert not broker.events("died")
