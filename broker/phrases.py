@@ -168,10 +168,10 @@ SLASH_HELP: Final = Phrase("说一句以斜线开头的话", "say something that
 
 # From the acceptor, to somebody who is turned away.
 SERVER_FULL: Final = Phrase(
-    "* 聊天室满了 (最多 {limit} 个连接)，请稍后再来。",
-    "* The chat is full ({limit} connections); please try again later.",
+    "聊天室满了 (最多 {limit} 个连接)，请稍后再来。",
+    "The chat is full ({limit} connections); please try again later.",
 )
 ADDRESS_FULL: Final = Phrase(
-    "* 你的地址已经有 {limit} 个连接，不能再多了。",
-    "* There are {limit} connections from your address already, the most that is allowed.",
+    "你的地址已经有 {limit} 个连接，不能再多了。",
+    "There are {limit} connections from your address already, the most that is allowed.",
 )

@@ -15,6 +15,7 @@ A record is `(now, [input, ...])`; `now` is in seconds of Unix time and never go
     (MOVE, worker, {worker: sessions})
     (SHUTDOWN,)
     (ANSWER, number, answer)
+    (CONFIGURED,)                   a router has begun whose settings may be others than those before
 
 What one record orders is cut into batches of about BATCH_BYTES. A worker for which one record has ordered
 PATIENCE_BYTES is not heard any further, until a GO_ON says that it has taken them: its further events wait here, which
@@ -46,6 +47,7 @@ FRAME: Final = 1
 GO_ON: Final = 2
 TICK: Final = 3
 BEGIN: Final = 4
+CONFIGURED: Final = 5
 
 Input: TypeAlias = tuple[Any, ...]
 Resume: TypeAlias = tuple[int, int, dict[int, list[int]], dict[int, tuple[bool, int]]]
@@ -215,6 +217,9 @@ class RouterState:
         if request is not None:  # or it was made twice
             getattr(self.chat, _ANSWERED[request[0]])(self.now, number, answer)
 
+    def _configured(self, _outcome: Outcome) -> None:
+        self.chat.configured(self.now)
+
     def _shutdown(self, _outcome: Outcome) -> None:
         self.chat.shutdown(self.now)
 
@@ -309,6 +314,7 @@ _HANDLERS: Final[dict[int, Any]] = {
     MOVE: RouterState._move,
     SHUTDOWN: RouterState._shutdown,
     ANSWER: RouterState._answer,
+    CONFIGURED: RouterState._configured,
 }
 _ANSWERED: Final = {"verify": "verified", "processes": "processes", "rehash": "rehashed"}
 """Which input of the chat has the answer to a kind of request."""

@@ -22,7 +22,8 @@ FLAGS = [
     "--address-rate-lines-per-second", "0.3", "--address-rate-burst-lines", "60", "--max-behind-bytes", "65536",
     "--max-behind-seconds", "5", "--heartbeat-seconds", "0.25", "--hang-seconds", "4", "--restart-intensity", "0",
     "--restart-period-seconds", "60", "--stop-timeout-seconds", "0", "--irc-server-name", "irc.example.org",
-    "--irc-server-description", "small", "--irc-network-name", "Example", "--irc-password", 'a \\ "b"', "--irc-motd-file", __file__, "--irc-admin", "安",
+    "--irc-server-description", "small",
+    "--irc-network-name", "Example", "--irc-password", 'a \\ "b"', "--irc-motd-file", __file__, "--irc-admin", "安",
     "--irc-operators", f"ann={hashed('sesame', b'salt')}", "--irc-ping-seconds", "30",
     "--irc-disabled-capabilities", "batch", "--listener-rates", "chat://[::1]:7=0.5/3", "--exempt-addresses", "::1",
 ]  # fmt: skip

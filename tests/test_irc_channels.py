@@ -17,8 +17,10 @@ def stage() -> IrcStage:
 
 
 def test_join(stage: IrcStage) -> None:
-    """'If a JOIN is successful, the user receives a JOIN message as confirmation and is then sent the channel's topic
-    ... and the list of users who are on the channel' (RFC 2812, 3.2.1)."""
+    """The clause: "they receive a `JOIN` message from the server with their client as the message `<source>` and
+    the channel they have joined as the first parameter of the message. After this, they are sent the channel's
+    topic" (Modern IRC, JOIN).
+    """
     ann, bob = stage.irc("ann"), stage.irc("bob")
     got = ann.ask("JOIN #tea")
     assert [list(message) for message in got] == [
@@ -51,7 +53,9 @@ def test_several_channels_with_keys(stage: IrcStage) -> None:
 
 
 def test_join_zero_leaves_all(stage: IrcStage) -> None:
-    """'a special argument ("0") which is a special request to leave all channels' (RFC 2812, 3.2.1)."""
+    """The clause: "requests that the sending client leave all channels they are currently connected to" (Modern
+    IRC, JOIN).
+    """
     ann = stage.irc("ann")
     ann.send("JOIN #a,#b")
     assert [list(got) for got in ann.ask("JOIN 0")] == [["PART", "#a"], ["PART", "#b"]]
@@ -73,7 +77,9 @@ def test_what_is_wrong_with_one_name_is_no_matter_to_the_others(stage: IrcStage)
 
 
 def test_channels_are_limited(stage: IrcStage) -> None:
-    """'405 ERR_TOOMANYCHANNELS' (RFC 2812, 5.2); CHANLIMIT tells how many."""
+    """The clause: "If the client cannot join this channel because they would be over their limit, they will receive
+    an ERR_TOOMANYCHANNELS reply" (Modern IRC, JOIN).
+    """
     ann = stage.irc("ann")
     for number in range(0, CHANNELS, 20):
         ann.send("JOIN " + ",".join(f"#c{index}" for index in range(number, number + 20)))
@@ -81,7 +87,9 @@ def test_channels_are_limited(stage: IrcStage) -> None:
 
 
 def test_part(stage: IrcStage) -> None:
-    """'PART ... the user ... will receive a PART message as confirmation' (RFC 2812, 3.2.2)."""
+    """The clause: "the user will receive a `PART` message from the server for each channel they have been removed
+    from" (Modern IRC, PART).
+    """
     ann, bob = stage.irc("ann", channel="#tea"), stage.irc("bob", channel="#tea")
     ann.read()
     assert list(bob.one("PART #tea :enough")) == ["PART", "#tea", "enough"]
@@ -101,7 +109,7 @@ def test_a_channel_is_gone_with_its_last_member(stage: IrcStage) -> None:
 
 
 def test_names(stage: IrcStage) -> None:
-    """'353 RPL_NAMREPLY ... "=" for public, "@" for secret' (RFC 2812, 5.1)."""
+    """The clause: "`("=", 0x3D)` - Public channel. `("@", 0x40)` - Secret channel" (Modern IRC, RPL_NAMREPLY)."""
     ann, bob = stage.irc("ann", channel="#tea"), stage.irc("bob")
     assert bob.ask("NAMES #tea")[0].parameters == ["bob", "=", "#tea", "@ann"]
     ann.send("MODE #tea +s")
@@ -114,7 +122,9 @@ def test_names(stage: IrcStage) -> None:
 
 
 def test_names_of_everything(stage: IrcStage) -> None:
-    """'If no <channel> parameter is given, a list of all channels and their occupants is returned' (RFC 2812, 3.2.5)."""
+    """The clause: "Servers MAY also choose to return information about every single channel and every single user
+    on the network" (Modern IRC, NAMES).
+    """
     stage.irc("ann", channel="#a"), stage.irc("bob", channel="#b")
     got = stage.irc("eve").ask("NAMES")
     assert [message.parameters[2] for message in got[:-1]] == ["#a", "#b"]
@@ -132,7 +142,9 @@ def test_many_names_take_several_lines(stage: IrcStage) -> None:
 
 
 def test_no_implicit_names(stage: IrcStage) -> None:
-    """'servers MUST NOT send an implicit NAMES response ... when joining' (no-implicit-names)."""
+    """The clause: "servers MUST NOT send an implicit `NAMES` reply after sending a `JOIN` message" (IRCv3,
+    no-implicit-names).
+    """
     for capability in ("no-implicit-names", "draft/no-implicit-names"):
         client = stage.irc(f"n{len(capability)}", capability)
         assert client.commands("JOIN #tea") == ["JOIN"]
@@ -170,7 +182,9 @@ def listed(stage: IrcStage) -> IrcStage:
     ],
 )
 def test_list(listed: IrcStage, condition: str, found: list[str]) -> None:
-    """'321 RPL_LISTSTART, 322 RPL_LIST <channel> <# visible> :<topic>, 323 RPL_LISTEND' and ELIST (Modern, LIST)."""
+    """The clause: "the server MAY send one `RPL_LISTSTART` numeric, MUST send back zero or more `RPL_LIST`
+    numerics, and MUST send back one `RPL_LISTEND` numeric" (Modern IRC, LIST).
+    """
     got = listed.irc("eve").ask(f"LIST {condition}".rstrip())
     assert [got[0].command, got[-1].command] == ["321", "323"]
     assert [message.parameters[1] for message in got[1:-1]] == found
@@ -209,7 +223,7 @@ def test_topic_errors(stage: IrcStage, line: str, code: str) -> None:
 
 
 def test_a_topic_too_long_is_cut(stage: IrcStage) -> None:
-    """'TOPICLEN: the maximum length of a topic'."""
+    """The clause: "the maximum length of a topic that a client may set on a channel" (Modern IRC, TOPICLEN)."""
     got = stage.irc("ann", channel="#tea").one("TOPIC #tea :" + "é" * 220)
     assert got.parameters[1] == "é" * 195
 
@@ -218,7 +232,9 @@ def test_a_topic_too_long_is_cut(stage: IrcStage) -> None:
 
 
 def test_invite(stage: IrcStage) -> None:
-    """'341 RPL_INVITING' to who invites, 'INVITE' to who is invited (RFC 2812, 3.2.7)."""
+    """The clause: "the server MUST send a `RPL_INVITING` numeric to the command issuer, and an `INVITE` message,
+    with the issuer as `<source>`, to the target user" (Modern IRC, INVITE).
+    """
     ann, bob = stage.irc("ann", channel="#tea"), stage.irc("bob")
     assert list(ann.one("INVITE BOB #TEA")) == ["341", "ann", "bob", "#tea"]
     (seen,) = bob.read()
@@ -239,7 +255,9 @@ def test_invite_errors(stage: IrcStage, line: str, code: str) -> None:
 
 
 def test_an_invitation_opens_every_door_once(stage: IrcStage) -> None:
-    """'invite ... lets the invited user join even if ... +i, +k, +l' (Modern, INVITE, and as most servers have it)."""
+    """The clause: "a user must have received an INVITE for this channel before being allowed to join it"; here it
+    is good for the other doors, too (Modern IRC, Invite-Only Channel Mode).
+    """
     ann, bob = stage.irc("ann", channel="#tea"), stage.irc("bob")
     ann.send("MODE #tea +iklb secret 1 bob!*@*")
     assert bob.one("JOIN #tea").command == "474"
@@ -256,7 +274,7 @@ def test_who_is_away_says_so_when_invited(stage: IrcStage) -> None:
 
 
 def test_invite_notify(stage: IrcStage) -> None:
-    """'sent to ... channel members who have the ability to invite others' (invite-notify)."""
+    """To those members who could have invited as well, if they want to know (IRCv3, invite-notify)."""
     ann = stage.irc("ann", "invite-notify", channel="#tea")
     eve = stage.irc("eve", "invite-notify", channel="#tea")
     bob, target = stage.irc("bob", channel="#tea"), stage.irc("target")
@@ -269,7 +287,7 @@ def test_invite_notify(stage: IrcStage) -> None:
 
 
 def test_kick(stage: IrcStage) -> None:
-    """'KICK ... forcibly removed'; the comment's default is the nick (RFC 2812, 3.2.8)."""
+    """The clause: "If no comment is given, the server SHOULD use a default message instead." (Modern IRC, KICK)."""
     ann = stage.irc("ann", channel="#tea")
     bob, eve = stage.irc("bob", channel="#tea"), stage.irc("eve", channel="#tea")
     ann.read()
@@ -301,7 +319,9 @@ def test_kicking_who_is_not_there(stage: IrcStage) -> None:
 
 
 def test_rename(stage: IrcStage) -> None:
-    """'RENAME <old> <new> [<reason>]'; for others 'PART ... JOIN ... NAMES' (channel-rename)."""
+    """The clause: "A channel rename preserves all channel state, such as membership, mode and topic." (IRCv3,
+    channel-rename).
+    """
     ann = stage.irc("ann", "draft/channel-rename", channel="#tea")
     bob, eve = stage.irc("bob", channel="#tea"), stage.irc("eve", "draft/channel-rename", channel="#tea")
     ann.send("TOPIC #tea :Green")

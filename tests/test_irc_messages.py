@@ -18,7 +18,9 @@ def stage() -> IrcStage:
 
 @pytest.mark.parametrize("command", ["PRIVMSG", "NOTICE"])
 def test_messages(stage: IrcStage, command: str) -> None:
-    """'PRIVMSG <msgtarget> <text to be sent>' (RFC 2812, 3.3.1, 3.3.2): to a channel's others, or to one person."""
+    """The clause: "used to send private messages between users, as well as to send messages to channels" (Modern
+    IRC, PRIVMSG).
+    """
     ann, bob, eve = (stage.irc(nick, channel="#tea") for nick in ("ann", "bob", "eve"))
     ann.read(), bob.read()
     assert ann.ask(f"{command} #TEA :hello  there :) ", f"{command} BOB :psst") == []
@@ -41,7 +43,9 @@ def test_messages(stage: IrcStage, command: str) -> None:
     ],
 )
 def test_errors_of_privmsg_and_none_of_notice(stage: IrcStage, line: str, code: str) -> None:
-    """'automatic replies MUST NEVER be sent in response to a NOTICE message' (RFC 2812, 3.3.2)."""
+    """The clause: "automatic replies must never be sent in response to a `NOTICE` message. This rule also applies
+    to servers" (Modern IRC, NOTICE).
+    """
     stage.irc("ann", channel="#tea")
     bob = stage.irc("bob")
     assert bob.commands(line) == [code]
@@ -49,7 +53,9 @@ def test_errors_of_privmsg_and_none_of_notice(stage: IrcStage, line: str, code: 
 
 
 def test_several_targets(stage: IrcStage) -> None:
-    """'407 ERR_TOOMANYTARGETS'; TARGMAX tells how many."""
+    """The clause: "the maximum number of targets allowed for commands which accept multiple targets" (Modern IRC,
+    TARGMAX).
+    """
     people = [stage.irc(f"p{number}") for number in range(5)]
     ann = stage.irc("ann")
     assert ann.commands("PRIVMSG p0,p1,none,p0,p2 :x") == ["401"]
@@ -58,7 +64,9 @@ def test_several_targets(stage: IrcStage) -> None:
 
 
 def test_for_those_of_a_status(stage: IrcStage) -> None:
-    """'STATUSMSG: ... a message to users with at least this status' (Modern, RPL_ISUPPORT)."""
+    """The clause: "the message will be delivered only to the members of that channel with the given or higher
+    status in the channel" (Modern IRC, PRIVMSG).
+    """
     ann, bob, eve = (stage.irc(nick, channel="#tea") for nick in ("ann", "bob", "eve"))
     ann.send("MODE #tea +v bob")
     for client in (ann, bob, eve):
@@ -70,7 +78,9 @@ def test_for_those_of_a_status(stage: IrcStage) -> None:
 
 
 def test_who_is_away_says_so(stage: IrcStage) -> None:
-    """'301 RPL_AWAY "<nick> :<away message>"' on a PRIVMSG, and never on a NOTICE (RFC 2812, 5.1)."""
+    """The clause: "If `<target>` is a user and that user has been set as away, the server may reply with an
+    RPL_AWAY numeric" (Modern IRC, PRIVMSG).
+    """
     ann, bob = stage.irc("ann"), stage.irc("bob")
     bob.send("AWAY :lunch")
     assert [list(got) for got in ann.ask("PRIVMSG bob :x")] == [["301", "ann", "bob", "lunch"]]
@@ -91,8 +101,10 @@ def test_ctcp_passes_through(stage: IrcStage) -> None:
 @pytest.mark.parametrize("letter", ["a", "é", "字", "🦊"])
 @pytest.mark.parametrize("wrap", ["{}", "\x01ACTION {}\x01"])
 def test_a_text_too_long_to_be_passed_on_is_cut_where_a_character_ends(stage: IrcStage, letter: str, wrap: str) -> None:
-    """'512 characters in length, counting all characters including the trailing CR-LF' (RFC 2812, 2.3): of what others get,
-    too, so that all of them, and the sender's own copy, are the same."""
+    """The clause: "these messages SHALL NOT exceed 512 characters in length, counting all characters including the
+    trailing CR-LF": of what others get, too, so that all of them, and the sender's own copy, are the same (RFC
+    2812, 2.3).
+    """
     ann, bob = stage.irc("ann", "echo-message"), stage.irc("bob")
     size = 510 - len("PRIVMSG bob :") - len(wrap.format(""))
     text = wrap.format(letter * (size // len(letter.encode())))
@@ -106,7 +118,9 @@ def test_a_text_too_long_to_be_passed_on_is_cut_where_a_character_ends(stage: Ir
 
 
 def test_a_line_too_long_is_refused(stage: IrcStage) -> None:
-    """'417 ERR_INPUTTOOLONG' (Modern): 512 bytes with CR LF, and the session goes on."""
+    """The clause: "a given line does not follow the specified size limits (512 bytes for the main section, 4094 or
+    8191 bytes for the tag section)" (Modern IRC, ERR_INPUTTOOLONG).
+    """
     ann, bob = stage.irc("ann"), stage.irc("bob")
     start = "PRIVMSG bob :"
     assert ann.commands(start + "x" * (510 - len(start))) == []
@@ -119,7 +133,9 @@ def test_a_line_too_long_is_refused(stage: IrcStage) -> None:
 
 @pytest.mark.parametrize(("size", "answer"), [(4094, []), (4095, ["417"]), (8192, ["417"])])
 def test_tags_have_a_limit_of_their_own(stage: IrcStage, size: int, answer: list[str]) -> None:
-    """'The tags ... MUST NOT exceed 4094 bytes of data ... clients ... ERR_INPUTTOOLONG' (message-tags, Size limit)."""
+    """The clause: "512 bytes for the main section, 4094 or 8191 bytes for the tag section" (Modern IRC,
+    ERR_INPUTTOOLONG).
+    """
     ann, bob = stage.irc("ann", *ALL), stage.irc("bob", "message-tags")
     key = "+test="
     got = ann.ask(f"@{key}{'x' * (size - len(key))} PRIVMSG bob :{'y' * 300}")
@@ -131,7 +147,9 @@ def test_tags_have_a_limit_of_their_own(stage: IrcStage, size: int, answer: list
 
 
 def test_what_is_not_utf_8_is_refused(stage: IrcStage) -> None:
-    """'FAIL <command> INVALID_UTF8'; 'servers MUST NOT relay' (utf8only)."""
+    """The clause: "When sent with the `FAIL` command, it indicates that the client's message was rejected because
+    it contained invalid UTF-8 data." (IRCv3, utf8-only).
+    """
     ann, bob = stage.irc("ann", "labeled-response", "batch"), stage.irc("bob")
     stage.send(ann.person, b"@label=x PRIVMSG bob :caf\xe9\r\n")
     (got,) = ann.read()
@@ -150,7 +168,9 @@ def test_carriage_returns_and_nuls_cannot_make_lines(stage: IrcStage) -> None:
 
 
 def test_server_time_and_msgid(stage: IrcStage) -> None:
-    """'time=YYYY-MM-DDThh:mm:ss.sssZ' (server-time); 'msgid' the same for all (message-ids)."""
+    """The time is YYYY-MM-DDThh:mm:ss.sssZ, and the id of a message is the same for all (IRCv3, server-time,
+    message-ids).
+    """
     ann, bob = stage.irc("ann", *ALL, channel="#tea"), stage.irc("bob", "message-tags", channel="#tea")
     eve = stage.irc("eve", "server-time", channel="#tea")
     plain = stage.irc("old", channel="#tea")
@@ -165,7 +185,7 @@ def test_server_time_and_msgid(stage: IrcStage) -> None:
 
 
 def test_client_only_tags_reach_who_understands_tags(stage: IrcStage) -> None:
-    """'client-only tags ... prefixed with a plus sign ... MUST be relayed'; others are dropped (message-tags)."""
+    """Those whose name begins with a plus sign are relayed, all others are dropped (IRCv3, message-tags)."""
     ann, bob, eve = stage.irc("ann", "message-tags"), stage.irc("bob", "message-tags"), stage.irc("eve")
     ann.send("@+draft/reply=m\\:1;+typing=active;x=y;time=z;+b\\;ad=1;+example.com/k=\\s\\\\ PRIVMSG bob,eve :x")
     (got,) = bob.read()
@@ -177,7 +197,7 @@ def test_client_only_tags_reach_who_understands_tags(stage: IrcStage) -> None:
 
 
 def test_tagmsg(stage: IrcStage) -> None:
-    """'TAGMSG ... MUST NOT be delivered to clients that haven't negotiated the message tags capability'."""
+    """Only for those who understand tags (IRCv3, message-tags)."""
     ann, bob, eve = (stage.irc(nick, *caps, channel="#tea") for nick, caps in
                      (("ann", ALL), ("bob", ("message-tags",)), ("eve", ())))  # fmt: skip
     ann.read(), bob.read()
@@ -191,7 +211,7 @@ def test_tagmsg(stage: IrcStage) -> None:
 
 
 def test_a_bots_messages_say_so(stage: IrcStage) -> None:
-    """'servers ... SHOULD add the bot tag to all messages sent by the bot' (bot mode)."""
+    """The clause: "This tag SHOULD be added by the server to all commands sent by a bot" (IRCv3, bot-mode)."""
     ann, bob = stage.irc("ann"), stage.irc("bob", "message-tags")
     ann.send("MODE ann +B", "PRIVMSG bob :beep")
     assert "bot" in bob.read()[0].tags
@@ -201,7 +221,9 @@ def test_a_bots_messages_say_so(stage: IrcStage) -> None:
 
 
 def test_echo(stage: IrcStage) -> None:
-    """'servers MUST send ... a copy ... for each of the client's PRIVMSG and NOTICE' (echo-message)."""
+    """The clause: "servers MUST send `PRIVMSG` and `NOTICE` messages back to the client that sent them" (IRCv3,
+    echo-message).
+    """
     ann, bob = stage.irc("ann", *ALL), stage.irc("bob", "message-tags")
     echo = ann.one("@label=7;+x=y PRIVMSG bob :hi")
     (got,) = bob.read()
@@ -212,7 +234,9 @@ def test_echo(stage: IrcStage) -> None:
 
 
 def test_writing_to_oneself(stage: IrcStage) -> None:
-    """'servers MUST ... only one of them has the label' (labeled-response, with echo-message)."""
+    """The clause: "the server MUST NOT include the label tag, except for any acknowledgment sent with the
+    `echo-message` mechanism" (IRCv3, labeled-response).
+    """
     ann = stage.irc("ann", *ALL)
     got = ann.ask("@label=7 PRIVMSG ann :hi")
     assert [list(message) for message in got] == [["PRIVMSG", "ann", "hi"]] * 2
@@ -233,7 +257,7 @@ def test_writing_to_oneself(stage: IrcStage) -> None:
     ],
 )
 def test_labels(stage: IrcStage, line: str, commands: list[str]) -> None:
-    """'exactly one message: the label; several: a batch of type labeled-response; none: ACK' (labeled-response)."""
+    """The clause: "Servers MUST include the tag in exactly one logical message." (IRCv3, labeled-response)."""
     ann = stage.irc("ann", "labeled-response", "batch", channel="#tea")
     got = ann.ask(f"@label=l\\:1 {line}")
     assert [message.command for message in got] == commands
@@ -269,7 +293,9 @@ START = "BATCH +1 draft/multiline #tea"
 
 
 def test_several_lines(talkers: Talkers) -> None:
-    """'BATCH +ref draft/multiline target'; 'draft/multiline-concat'; Fallback: 'multiple individual messages' (multiline)."""
+    """The clause: "Servers MUST only include a message ID on the first message of a batch when sending a fallback"
+    (IRCv3, multiline).
+    """
     ann, bob, eve = talkers
     echo = ann.ask(
         f"@label=5;+x=y {START}", "@batch=1 PRIVMSG #tea :one", "@batch=1 PRIVMSG #tea :",
@@ -333,7 +359,9 @@ def test_other_commands_go_on_during_a_batch(talkers: Talkers) -> None:
 
 
 def test_redact(talkers: Talkers) -> None:
-    """'REDACT <target> <msgid> [<reason>]' for those with the capability (message-redaction)."""
+    """The clause: "SHOULD forward this `REDACT`, with an appropriate prefix, to the target recipients that have
+    negotiated the `draft/message-redaction` capability" (IRCv3, message-redaction).
+    """
     ann, bob, eve = talkers
     msgid = bob.one("PRIVMSG #tea :oops").tags["msgid"]
     ann.read(), eve.read()

@@ -28,7 +28,9 @@ Trio = tuple[IrcClient, IrcClient, IrcClient]
 
 
 def test_the_modes_of_a_channel(trio: Trio) -> None:
-    """'324 RPL_CHANNELMODEIS <channel> <mode> <mode params>', '329 RPL_CREATIONTIME'; a key is for members only."""
+    """The clause: "Servers MAY choose to hide sensitive information such as channel keys when sending the current
+    modes." (Modern IRC, MODE).
+    """
     ann, bob, eve = trio
     ann.send("MODE #tea +kl sesame 10")
     assert [list(got) for got in bob.ask("MODE #tea")] == [
@@ -84,7 +86,9 @@ def test_errors(trio: Trio, line: str, codes: list[str]) -> None:
 
 
 def test_only_operators_change_modes_but_everybody_reads_lists(trio: Trio) -> None:
-    """'482 ERR_CHANOPRIVSNEEDED' once for a line."""
+    """The clause: "a command failed because the client does not have the appropriate channel privileges" (Modern
+    IRC, ERR_CHANOPRIVSNEEDED).
+    """
     _, bob, eve = trio
     assert bob.commands("MODE #tea +ims") == ["482"]
     assert bob.commands("MODE #tea b") == ["368"]
@@ -105,7 +109,7 @@ def test_statuses(trio: Trio) -> None:
 
 
 def test_multi_prefix(stage: IrcStage) -> None:
-    """'all the possible prefixes ... ordered by rank' (multi-prefix)."""
+    """All signs of a member, the highest first (IRCv3, multi-prefix)."""
     ann = stage.irc("ann", "multi-prefix", channel="#tea")
     bob = stage.irc("bob", channel="#tea")
     ann.send("MODE #tea +v ann")
@@ -118,7 +122,9 @@ def test_multi_prefix(stage: IrcStage) -> None:
 
 
 def test_moderated(trio: Trio) -> None:
-    """'+m: only ... voice or higher' (RFC 2811, 4.2.3)."""
+    """The clause: "only users who have channel privileges may send messages to that channel" (Modern IRC, Moderated
+    Channel Mode).
+    """
     ann, bob, _ = trio
     ann.send("MODE #tea +m")
     assert list(bob.ask("PRIVMSG #tea :x")[0])[:3] == ["404", "bob", "#tea"]
@@ -128,7 +134,9 @@ def test_moderated(trio: Trio) -> None:
 
 
 def test_no_messages_from_outside(trio: Trio) -> None:
-    """'+n' (RFC 2811, 4.2.5)."""
+    """The clause: "users MUST be joined to the channel in order to send private messages and notices to the
+    channel" (Modern IRC, No External Messages Mode).
+    """
     ann, _, eve = trio
     assert eve.commands("PRIVMSG #tea :x") == ["404"]
     ann.send("MODE #tea -n")
@@ -155,7 +163,9 @@ def test_doors(trio: Trio, mode: str, code: str) -> None:
 
 
 def test_a_secret_channel(trio: Trio) -> None:
-    """'+s' (RFC 2811, 4.2.6): not in LIST, not in WHOIS, not in NAMES."""
+    """The clause: "A channel that is set to secret will not show up in responses to the LIST or NAMES command
+    unless the client sending the command is joined to the channel." (Modern IRC, Secret Channel Mode).
+    """
     ann, _, eve = trio
     ann.send("MODE #tea +s")
     assert eve.commands("LIST") == ["321", "323"]
@@ -176,7 +186,9 @@ def test_a_key_is_told_when_it_goes(trio: Trio) -> None:
 
 
 def test_bans(trio: Trio) -> None:
-    """'367 RPL_BANLIST <channel> <banmask>', '368' (RFC 2812, 3.2.3); who set it and when behind (Modern)."""
+    """The clause: "their nickmask (the combination of `nick!user@host`) is compared with each banned client mask"
+    (Modern IRC, Ban Channel Mode).
+    """
     ann, bob, eve = trio
     assert list(ann.one("MODE #tea +b EVE")) == ["MODE", "#tea", "+b", "EVE!*@*"]
     assert [list(got) for got in bob.ask("MODE #tea +b")] == [
@@ -190,7 +202,7 @@ def test_bans(trio: Trio) -> None:
 
 
 def test_exceptions(trio: Trio) -> None:
-    """'+e: ... override ban', '+I: ... override +i' (RFC 2811, 4.3)."""
+    """The clause: "they will not be blocked from joining due to the ban mode" (Modern IRC, Exception Channel Mode)."""
     ann, _, eve = trio
     ann.send("MODE #tea +be *!*@* eve", "MODE #tea +i")
     assert eve.one("JOIN #tea").command == "473"
@@ -225,7 +237,9 @@ def test_extended_masks(stage: IrcStage, mask: str) -> None:
 
 
 def test_lists_are_limited(stage: IrcStage) -> None:
-    """'478 ERR_BANLISTFULL'; MAXLIST tells how many."""
+    """The clause: "how many "variable" modes of type A that have been defined in the CHANMODES parameter that a
+    client may set in total on a channel" (Modern IRC, MAXLIST).
+    """
     ann = stage.irc("ann", channel="#tea")
     for number in range(0, MASKS_PER_LIST, 10):
         masks = " ".join(f"m{index}" for index in range(number, number + 10))
@@ -236,7 +250,7 @@ def test_lists_are_limited(stage: IrcStage) -> None:
 
 @pytest.mark.parametrize(
     ("short", "whole"),
-    [("ann", "ann!*@*"), ("ann!u", "ann!u@*"), ("u@h", "*!u@h"), ("a.b", "*!*@a.b"), ("a!u@h", "a!u@h"), 
+    [("ann", "ann!*@*"), ("ann!u", "ann!u@*"), ("u@h", "*!u@h"), ("a.b", "*!*@a.b"), ("a!u@h", "a!u@h"),
      ("!@", "*!*@*"), ("~m:ann", "~m:ann!*@*"), ("~r:ann", "~r:ann")],
 )  # fmt: skip
 def test_whole_masks(short: str, whole: str) -> None:
@@ -266,7 +280,9 @@ def test_matching_takes_no_exponential_time() -> None:
 
 
 def test_user_modes(stage: IrcStage) -> None:
-    """'221 RPL_UMODEIS' (RFC 2812, 3.1.5); changes are told back."""
+    """The clause: "the supplied modes will be applied, and a `MODE` message will be sent to the user containing the
+    changed modes" (Modern IRC, MODE).
+    """
     ann = stage.irc("ann")
     assert list(ann.one("MODE ann")) == ["221", "ann", "+"]
     assert list(ann.one("MODE ann +iwB")) == ["MODE", "ann", "+iwB"]

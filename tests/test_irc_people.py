@@ -17,7 +17,7 @@ def stage() -> IrcStage:
 
 
 def test_nick_is_told_to_neighbours_once(stage: IrcStage) -> None:
-    """'NICK' to everybody who shares a channel, once, whatever number of channels (RFC 2812, 3.1.2)."""
+    """The clause: "to inform other clients about the change of nickname", each of them once (Modern IRC, NICK)."""
     ann, bob, eve = stage.irc("ann"), stage.irc("bob"), stage.irc("eve")
     for client in (ann, bob):
         client.send("JOIN #a,#b,#c")
@@ -47,7 +47,9 @@ def test_quit_is_told_once_too(stage: IrcStage, rooms: int) -> None:
 
 
 def test_who(stage: IrcStage) -> None:
-    """'352 RPL_WHOREPLY <channel> <user> <host> <server> <nick> <H|G>[*][@|+] :<hopcount> <real name>' (RFC 2812, 5.1)."""
+    """The clause: "<client> <channel> <username> <host> <server> <nick> <flags> :<hopcount> <realname>" (Modern
+    IRC, RPL_WHOREPLY).
+    """
     stage.irc("ann", channel="#tea")
     bob = stage.irc("bob", channel="#tea")
     bob.send("AWAY :x", "MODE bob +B")
@@ -73,7 +75,9 @@ def test_who_by_mask(stage: IrcStage, mask: str, found: list[str]) -> None:
 
 
 def test_who_is_invisible_shows_to_neighbours_and_to_who_knows_the_nick(stage: IrcStage) -> None:
-    """'i - marks a user as invisible' (RFC 2812, 3.1.5)."""
+    """The clause: "they will not show up in commands such as WHO or NAMES unless they share a channel with the user
+    that submitted the command" (Modern IRC, Invisible User Mode).
+    """
     ann, bob, eve = stage.irc("ann", channel="#tea"), stage.irc("bob", channel="#tea"), stage.irc("eve")
     ann.send("MODE ann +i")
     assert eve.commands("WHO a*") == ["315"]
@@ -85,7 +89,7 @@ def test_who_is_invisible_shows_to_neighbours_and_to_who_knows_the_nick(stage: I
 
 
 def test_whox(stage: IrcStage) -> None:
-    """'WHO <mask> %<fields>[,<token>]': 354 with the fields in the order tcuihsnfdlaor (whox)."""
+    """354 with the fields that were asked for, in the order tcuihsnfdlaor (IRCv3, whox)."""
     stage.irc("ann", channel="#tea")
     bob = stage.irc("bob", channel="#tea")
     stage.now += 5
@@ -101,7 +105,9 @@ def test_whox(stage: IrcStage) -> None:
 
 
 def test_whois(stage: IrcStage) -> None:
-    """'311 RPL_WHOISUSER', '319 RPL_WHOISCHANNELS', '312 RPL_WHOISSERVER', '317 RPL_WHOISIDLE', '318' (RFC 2812, 5.1)."""
+    """The clause: "`<nick>` MUST be exactly the `<nick>` parameter sent by the client in its `WHOIS` message."
+    (Modern IRC, RPL_ENDOFWHOIS).
+    """
     ann, bob = stage.irc("ann", channel="#tea"), stage.irc("bob")
     ann.send("AWAY :lunch", "MODE ann +B", "JOIN #secret", "MODE #secret +s")
     stage.now += 60
@@ -137,7 +143,7 @@ def test_whois_by_server(stage: IrcStage) -> None:
 
 
 def test_whowas(stage: IrcStage) -> None:
-    """'314 RPL_WHOWASUSER', '369'; 'searched ... most recent first', '<count> ... non-positive: full' (RFC 2812, 3.6.3)."""
+    """The clause: "The history is searched backward, returning the most recent entry first." (Modern IRC, WHOWAS)."""
     eve = stage.irc("eve")
     for user in ("one", "two", "three"):
         ann = stage.irc("ann")
@@ -154,7 +160,7 @@ def test_whowas(stage: IrcStage) -> None:
 
 
 def test_userhost_and_ison(stage: IrcStage) -> None:
-    """'302 RPL_USERHOST :*1<reply> *(" " <reply>)', '303 RPL_ISON' (RFC 2812, 4.8, 4.9)."""
+    """The clause: "reply = nickname [ isop ] "=" isaway hostname" (Modern IRC, RPL_USERHOST)."""
     stage.irc("bob").send("AWAY :x")
     ann = stage.irc("ann")
     assert list(ann.one("USERHOST Ann none bob")) == ["302", "ann", "ann=+ann@127.0.0.1 bob=-bob@127.0.0.1"]
@@ -166,7 +172,9 @@ def test_userhost_and_ison(stage: IrcStage) -> None:
 
 
 def test_away(stage: IrcStage) -> None:
-    """'306 RPL_NOWAWAY', '305 RPL_UNAWAY' (RFC 2812, 4.1); AWAY to those who want to know (away-notify)."""
+    """The clause: "The server acknowledges the change in away status by returning the RPL_NOWAWAY and RPL_UNAWAY
+    numerics." (Modern IRC, AWAY).
+    """
     ann, bob = stage.irc("ann", channel="#tea"), stage.irc("bob", "away-notify", channel="#tea")
     stage.irc("eve", channel="#tea")
     bob.read()
@@ -178,14 +186,14 @@ def test_away(stage: IrcStage) -> None:
 
 
 def test_who_joins_while_away_says_so(stage: IrcStage) -> None:
-    """'... sent ... when the user joins and has an away message set' (away-notify)."""
+    """To those in the channel who want to hear of it (IRCv3, away-notify)."""
     bob, ann = stage.irc("bob", "away-notify", channel="#tea"), stage.irc("ann")
     ann.send("AWAY :lunch", "JOIN #tea")
     assert [list(got) for got in bob.read()] == [["JOIN", "#tea"], ["AWAY", "lunch"]]
 
 
 def test_setname(stage: IrcStage) -> None:
-    """'SETNAME :realname' to all with the capability, the client included; 'FAIL SETNAME INVALID_REALNAME' (setname)."""
+    """To all who have the capability, oneself included (IRCv3, setname)."""
     ann, bob, eve = (stage.irc(nick, *caps, channel="#tea") for nick, caps in
                      (("ann", ("setname",)), ("bob", ("setname",)), ("eve", ())))  # fmt: skip
     ann.read(), bob.read()
@@ -198,7 +206,7 @@ def test_setname(stage: IrcStage) -> None:
 
 
 def test_extended_join(stage: IrcStage) -> None:
-    """'JOIN <channel> <account or *> :<realname>' (extended-join)."""
+    """With the account, or an asterisk, and the real name (IRCv3, extended-join)."""
     ann, bob = stage.irc("ann", "extended-join", channel="#tea"), stage.irc("bob")
     bob.send("JOIN #tea")
     assert list(ann.read()[0]) == ["JOIN", "#tea", "*", "Real bob"]
@@ -212,7 +220,9 @@ def test_extended_join(stage: IrcStage) -> None:
 
 
 def test_monitor(stage: IrcStage) -> None:
-    """'730 RPL_MONONLINE', '731 RPL_MONOFFLINE' now and whenever it changes (monitor)."""
+    """The clause: "If any of the targets being added are online, the server will generate `RPL_MONONLINE` numerics
+    listing those targets that are online." (IRCv3, monitor).
+    """
     ann = stage.irc("ann")
     stage.irc("bob")
     got = ann.ask("MONITOR + BOB,eve")
@@ -237,7 +247,9 @@ def test_monitor(stage: IrcStage) -> None:
 
 
 def test_monitor_is_limited(stage: IrcStage) -> None:
-    """'734 ERR_MONLISTFULL <limit> <targets> :Monitor list is full.'"""
+    """The clause: "the `<targets>` parameter is the list of targets, as the client sent them, that cannot be added"
+    (IRCv3, monitor).
+    """
     ann = stage.irc("ann")
     for number in range(0, MONITORED, 20):
         ann.send("MONITOR + " + ",".join(f"n{index}" for index in range(number, number + 20)))
@@ -247,7 +259,9 @@ def test_monitor_is_limited(stage: IrcStage) -> None:
 
 
 def test_extended_monitor(stage: IrcStage) -> None:
-    """'AWAY, SETNAME, ... for monitored nicks', without a shared channel, for those with both capabilities."""
+    """The clause: "If `away-notify` is also enabled, the client will get AWAY notifications for monitored nicks."
+    (IRCv3, extended-monitor).
+    """
     caps = ("extended-monitor", "away-notify", "setname")
     bob, kim = stage.irc("bob", *caps, channel="#tea"), stage.irc("kim", "away-notify")
     eve = stage.irc("eve", *caps)
@@ -265,7 +279,9 @@ def test_extended_monitor(stage: IrcStage) -> None:
 
 
 def test_read_markers(stage: IrcStage) -> None:
-    """'MARKREAD <target> [timestamp=...]'; never back; after a JOIN, before 366 (read-marker)."""
+    """The clause: "The command MUST be sent before the `RPL_ENDOFNAMES` reply for that channel following the
+    `JOIN`." (IRCv3, read-marker).
+    """
     ann = stage.irc("ann", "draft/read-marker")
     assert [list(got)[:2] for got in ann.ask("JOIN #tea")][1] == ["MARKREAD", "#tea"]
     assert list(ann.one("MARKREAD #tea")) == ["MARKREAD", "#tea", "*"]

@@ -19,8 +19,10 @@ def stage() -> IrcStage:
 
 
 def test_the_burst(stage: IrcStage) -> None:
-    """'Upon successful completion of the registration process, the server MUST send, in this order: RPL_WELCOME,
-    RPL_YOURHOST, RPL_CREATED, RPL_MYINFO, at least one RPL_ISUPPORT, LUSERS, MOTD' (Modern, Connection Registration)."""
+    """The clause: "the server MUST send, in this order, the RPL_WELCOME, RPL_YOURHOST, RPL_CREATED, RPL_MYINFO, and
+    at least one RPL_ISUPPORT numeric to the client. The server SHOULD then respond as though the client sent the
+    LUSERS command" (Modern IRC, Connection Registration).
+    """
     client = IrcClient(stage)
     got = client.ask("NICK ann", "USER ann 0 * :Ann Other")
     codes = [message.command for message in got]
@@ -45,7 +47,9 @@ def test_a_byte_at_a_time_is_the_workers_business_but_several_lines_at_once_are_
 
 
 def test_isupport_is_complete_and_true(stage: IrcStage) -> None:
-    """'up to 13 tokens' a line, ':are supported by this server' at its end (Modern, RPL_ISUPPORT)."""
+    """The clause: "the maximum number of `RPL_ISUPPORT` tokens that can be advertised is 13" (Modern IRC,
+    RPL_ISUPPORT).
+    """
     client = IrcClient(stage)
     client.send("NICK ann", "USER ann 0 * :A")
     lines = [got for got in client.read() if got.command == "005"]
@@ -85,7 +89,7 @@ def test_isupport_is_complete_and_true(stage: IrcStage) -> None:
     ],
 )
 def test_errors_before_registration(stage: IrcStage, line: str, code: str) -> None:
-    """'<client> ... is "*" if the client has not registered yet' (Modern, Numerics)."""
+    """Who has no nick yet is an asterisk in a numeric (Modern IRC, Numerics)."""
     got = IrcClient(stage).one(line)
     assert (got.command, got.parameters[0]) == (code, "*")
 
@@ -96,8 +100,9 @@ def test_what_is_allowed_before_registration(stage: IrcStage, line: str) -> None
 
 
 def test_a_nick_in_use(stage: IrcStage) -> None:
-    """'433 ERR_NICKNAMEINUSE: Returned when a NICK message is processed that results in an attempt to change to a
-    currently existing nickname' (RFC 2812, 5.2)."""
+    """The clause: "it should issue an `ERR_NICKNAMEINUSE` numeric and ignore the `NICK` command" (Modern IRC,
+    NICK).
+    """
     stage.irc("Ann")
     client = IrcClient(stage)
     got = client.one("NICK ＡＮＮ")
@@ -126,7 +131,9 @@ def test_the_user_name_has_no_sign_that_a_mask_would_misread(stage: IrcStage) ->
 
 
 def test_registering_twice(stage: IrcStage) -> None:
-    """'462 ERR_ALREADYREGISTERED' (RFC 2812, 3.1.1 and 3.1.3)."""
+    """The clause: "the `ERR_ALREADYREGISTERED` reply should be sent and the attempt should fail" (Modern IRC,
+    USER).
+    """
     ann = stage.irc("ann")
     assert ann.commands("USER a 0 * :A", "PASS x") == ["462", "462"]
 
@@ -141,7 +148,9 @@ def test_registering_twice(stage: IrcStage) -> None:
     ],
 )
 def test_the_password(lines: tuple[str, ...], last: str) -> None:
-    """'464 ERR_PASSWDMISMATCH' (Modern, PASS), and the connection is closed."""
+    """The clause: "The password supplied must match the one defined in the server configuration." (Modern IRC,
+    PASS).
+    """
     client = IrcClient(IrcStage(password="sesame"))
     codes = client.commands(*lines)
     assert codes[-1] == last
@@ -156,7 +165,9 @@ def test_who_does_not_register_in_time_is_closed() -> None:
 
 
 def test_the_message_of_the_day() -> None:
-    """'RPL_MOTDSTART ..., RPL_MOTD ..., RPL_ENDOFMOTD' (RFC 2812, 3.4.1)."""
+    """The clause: "one `RPL_MOTDSTART` numeric is returned, followed by one or more `RPL_MOTD` numeric, then one
+    `RPL_ENDOFMOTD` numeric" (Modern IRC, MOTD).
+    """
     ann = IrcStage(motd=("Hello", "", "World")).irc("ann")
     got = ann.ask("MOTD")
     assert [message.command for message in got] == ["375", "372", "372", "372", "376"]
@@ -167,7 +178,9 @@ def test_the_message_of_the_day() -> None:
 
 
 def test_ls_suspends_registration_until_end(stage: IrcStage) -> None:
-    """'the server MUST NOT complete registration until the client sends CAP END' (Capability Negotiation)."""
+    """The clause: "Once capability negotiation has ended the registration process will continue." (Modern IRC,
+    Capability Negotiation).
+    """
     client = IrcClient(stage)
     (ls,) = client.ask("CAP LS 302")
     assert ls.parameters[:2] == ["*", "LS"]
@@ -185,7 +198,9 @@ def test_req_alone_suspends_too(stage: IrcStage) -> None:
 
 
 def test_values_are_for_version_302(stage: IrcStage) -> None:
-    """'capability values ... MUST NOT be sent to clients that do not support version 302'."""
+    """Values are for those only who speak version 302, and who has said so once does (IRCv3,
+    capability-negotiation).
+    """
     client = IrcClient(stage)
     assert "=" not in client.one("CAP LS").parameters[2]
     assert "=" not in client.one("CAP LS 301").parameters[2]
@@ -206,7 +221,7 @@ def test_values_are_for_version_302(stage: IrcStage) -> None:
     ],
 )
 def test_req(stage: IrcStage, asked: str, answer: str) -> None:
-    """'ACK: ... identical to the list requested'; 'NAK: ... exact copy of the list'."""
+    """All or none; the answer repeats what was asked for (IRCv3, capability-negotiation)."""
     client = IrcClient(stage)
     assert client.one(f"CAP REQ :{asked}").parameters == ["*", answer, asked]
 
@@ -226,7 +241,7 @@ def test_capabilities_after_registration(stage: IrcStage) -> None:
 
 
 def test_cap_notify_is_implied_by_302_and_cannot_be_given_up(stage: IrcStage) -> None:
-    """'If the client supports version 302 ... cap-notify is implicitly enabled ... MUST NOT be disabled'."""
+    """Version 302 includes it (IRCv3, capability-negotiation)."""
     client = IrcClient(stage)
     client.send("CAP LS 302")
     assert client.ask("CAP LIST")[-1].parameters[2] == "cap-notify"
@@ -234,7 +249,7 @@ def test_cap_notify_is_implied_by_302_and_cannot_be_given_up(stage: IrcStage) ->
 
 
 def test_new_and_del(stage: IrcStage) -> None:
-    """'CAP NEW', 'CAP DEL' (cap-notify), for those who want them; what is gone is gone for everybody."""
+    """For those who want to know; what is gone is gone for everybody (IRCv3, capability-negotiation)."""
     ann, bob = stage.irc("ann", "echo-message"), stage.irc("bob")
     without = IrcStage(disabled_capabilities=("echo-message",)).chat.config
     config = stage.chat.config
@@ -255,14 +270,15 @@ def test_new_and_del(stage: IrcStage) -> None:
 
 
 def test_ping(stage: IrcStage) -> None:
-    """'PONG [<server>] <token>' (Modern, PONG)."""
+    """The clause: "Servers MUST send a `<server>` parameter" (Modern IRC, PONG)."""
     got = stage.irc("ann").one("PING :a token")
     assert (got.source, list(got)) == (SERVER, ["PONG", SERVER, "a token"])
 
 
 def test_a_silent_client_is_asked_and_then_closed() -> None:
-    """'PING ... is sent at regular intervals if no other activity detected ... If a connection fails to respond ... it
-    is closed' (RFC 2812, 3.7.2)."""
+    """The clause: "Servers MUST fill `<reason>` with a message reflecting the nature of the event", such as "Ping
+    timeout: 120 seconds" (Modern IRC, QUIT).
+    """
     stage = IrcStage(ping_seconds=100.0)
     ann, bob = stage.irc("ann", channel="#a"), stage.irc("bob", channel="#a")
     stage.wait(100.0)
@@ -280,7 +296,9 @@ def test_a_silent_client_is_asked_and_then_closed() -> None:
 
 @pytest.mark.parametrize(("line", "reason"), [("QUIT", "Quit: "), ("QUIT :so long", "Quit: so long")])
 def test_quit(stage: IrcStage, line: str, reason: str) -> None:
-    """'The server acknowledges this by sending an ERROR message to the client' (RFC 2812, 3.1.7)."""
+    """The clause: "servers SHOULD prepend `<reason>` with the ASCII string `"Quit: "`", and "This applies even if
+    `<reason>` is empty" (Modern IRC, QUIT).
+    """
     ann, bob = stage.irc("ann", channel="#a"), stage.irc("bob", channel="#a")
     got = ann.one(line)
     assert got.command == "ERROR" and reason in got.parameters[0] and ann.closed

@@ -75,7 +75,7 @@ def test_answers(stage: IrcStage, line: str, codes: list[str]) -> None:
 
 
 def test_lusers(stage: IrcStage) -> None:
-    """'251 :There are <integer> users and <integer> invisible on <integer> servers' and the others (Modern, LUSERS)."""
+    """The clause: "There are <u> users and <i> invisible on <s> servers" (Modern IRC, RPL_LUSERCLIENT)."""
     ann = stage.irc("ann", channel="#tea")
     IrcClient(stage)
     stage.irc("bob").send("QUIT")
@@ -99,7 +99,7 @@ def test_time(stage: IrcStage) -> None:
 
 @pytest.mark.parametrize("subject", ["", "modes", "CHANNELS"])
 def test_help(stage: IrcStage, subject: str) -> None:
-    """'704 RPL_HELPSTART <subject> :<first line>, 705 RPL_HELPTXT, 706 RPL_ENDOFHELP', all of one subject (Modern)."""
+    """The clause: "The `<subject>` MUST be the one requested by the client" (Modern IRC, RPL_HELPSTART)."""
     got = stage.irc("ann").ask(f"HELP {subject}".rstrip())
     assert [got[0].command, got[-1].command] == ["704", "706"]
     assert {message.parameters[1] for message in got} == {subject or "*"}
@@ -109,7 +109,7 @@ def test_help(stage: IrcStage, subject: str) -> None:
 
 
 def test_oper(stage: IrcStage) -> None:
-    """'381 RPL_YOUREOPER' and the user mode o (RFC 2812, 3.1.4)."""
+    """The clause: "The user will also receive a MODE message indicating their new user modes" (Modern IRC, OPER)."""
     ann = stage.irc("ann")
     got = oper(stage, ann)
     assert [list(message)[:2] for message in got] == [["381", "ann"], ["MODE", "ann"]]
@@ -124,14 +124,18 @@ def test_oper(stage: IrcStage) -> None:
 
 
 def test_the_masks_of_an_operator(stage: IrcStage) -> None:
-    """'491 ERR_NOOPERHOST'."""
+    """The clause: "If the client is not connecting from a valid host for the given name, the server replies with an
+    `ERR_NOOPERHOST` message" (Modern IRC, OPER).
+    """
     ann = stage.irc("ann")
     assert [message.command for message in oper(stage, ann, "OPER far sesame")] == ["491"]
     assert [message.command for message in oper(stage, ann, "OPER near sesame")] == ["381", "MODE"]
 
 
 def test_guessing_has_an_end(stage: IrcStage) -> None:
-    """'464 ERR_PASSWDMISMATCH'; each guess costs the machine some work, so there are few."""
+    """The clause: "If the client does not send the correct password for the given name, the server replies with an
+    `ERR_PASSWDMISMATCH` message"; each guess costs the machine some work, so there are few (Modern IRC, OPER).
+    """
     ann = stage.irc("ann")
     for _ in range(FAILURES_OF_OPER - 1):
         assert [message.command for message in oper(stage, ann, "OPER root guess")] == ["464"]
@@ -162,7 +166,9 @@ def test_an_answer_for_somebody_who_is_gone(stage: IrcStage) -> None:
 
 
 def test_kill(stage: IrcStage) -> None:
-    """'KILL ... closes the client-server connection'; its reason is seen by all (RFC 2812, 3.7.1)."""
+    """The clause: "The user being killed and every user sharing a channel with them receives a QUIT message"
+    (Modern IRC, KILL).
+    """
     ann, bob, eve = (stage.irc(nick, channel="#tea") for nick in ("ann", "bob", "eve"))
     oper(stage, ann)
     eve.read()
@@ -177,7 +183,9 @@ def test_kill(stage: IrcStage) -> None:
 
 
 def test_wallops(stage: IrcStage) -> None:
-    """'to all ... users who have set the w user mode' (RFC 2812, 4.7)."""
+    """The clause: "all currently connected users who have set the 'w' user mode for themselves" (Modern IRC,
+    WALLOPS).
+    """
     ann, bob, eve = (stage.irc(nick) for nick in ("ann", "bob", "eve"))
     oper(stage, ann)
     bob.send("MODE bob +w")
@@ -198,7 +206,9 @@ def test_an_operator_of_the_server_decides_in_every_channel(stage: IrcStage) -> 
 
 
 def test_rehash_and_processes(stage: IrcStage) -> None:
-    """'382 RPL_REHASHING' (RFC 2812, 4.2); what takes time is requested, and answered later."""
+    """The clause: "Sent to an operator which has just successfully issued a REHASH command." (Modern IRC,
+    RPL_REHASHING).
+    """
     ann = stage.irc("ann")
     oper(stage, ann)
     assert ann.commands("REHASH") == ["382"]

@@ -17,6 +17,7 @@ from broker.errors import LocalProtocolError
 from broker.loop import READ
 from broker.messages import ASSIGN, CENSUS, MOVED, REFUSE, REFUSED, RELEASED, TAKE, TAKEN, WORKERS
 from broker.phrases import ADDRESS_FULL, SERVER_FULL
+from broker.protocols import PROTOCOLS
 from workers.harness import Birth, ChildProcess
 
 _CONNECTIONS_AT_ONCE: Final = 64
@@ -95,7 +96,7 @@ class AcceptorProcess(ChildProcess):
         if faults.ENABLED and connections:
             faults.point("acceptor.taken")
         for session, address in connections:
-            reason = self._reason_against(address)
+            reason = self._reason_against(address, listener)
             # Also those who are to be refused are counted until they are released.
             self.addresses[address] = self.addresses.get(address, 0) + 1
             self.total += 1
@@ -122,7 +123,7 @@ class AcceptorProcess(ChildProcess):
             )
             self._pause()
 
-    def _reason_against(self, address: str) -> bytes | None:
+    def _reason_against(self, address: str, listener: int) -> bytes | None:
         settings = self.settings
         if settings.is_exempt(address):
             return None
@@ -132,7 +133,7 @@ class AcceptorProcess(ChildProcess):
             text = ADDRESS_FULL.fill(settings.lang, limit=settings.max_connections_per_address)
         else:
             return None
-        return text.encode() + b"\n"
+        return PROTOCOLS[self.birth.listeners[listener].url.protocol].turned_away(text)
 
     def _turn_away(self, session: int, fd: int) -> None:
         with socket.socket(fileno=fd) as connection, contextlib.suppress(OSError):

@@ -31,7 +31,7 @@ from broker.messages import (
     SHUTDOWN,
     WELCOME,
 )
-from broker.router_state import BEGIN, FRAME, GO_ON, TICK, Input, Outcome, RouterState, load
+from broker.router_state import BEGIN, CONFIGURED, FRAME, GO_ON, TICK, Input, Outcome, RouterState, load
 from broker.state_dir import JOURNAL_DIR
 from workers.chat_settings import chat_config
 from workers.harness import Birth, ChildProcess
@@ -106,6 +106,7 @@ class RouterProcess(ChildProcess):
         if not state.run:
             self._inputs.append((BEGIN, self.platform.random_bytes(8)))
             return state
+        self._inputs.append((CONFIGURED,))
         self._recovered = {
             "sessions": state.chat.session_count,
             "records": len(records),

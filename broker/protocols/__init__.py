@@ -32,6 +32,9 @@ class ChatProtocol(Protocol):
     def longest_line_bytes(self, max_line_bytes: int) -> int:
         """How long a line may be, without its end, where the setting says `max_line_bytes`."""
 
+    def turned_away(self, reason: str) -> bytes:
+        """What tells somebody why their connection is closed at once; there is no session."""
+
     def render(self, occasion: Occasion, format: WireFormat) -> bytes:
         """The bytes that tell somebody of the occasion: the same ones for the same arguments, always.
 

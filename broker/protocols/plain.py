@@ -52,6 +52,11 @@ def longest_line_bytes(max_line_bytes: int) -> int:
     return max_line_bytes
 
 
+def turned_away(reason: str) -> bytes:
+    """The broker's word to one person, like all others."""
+    return f"* {reason}\n".encode()
+
+
 def render(occasion: Occasion, format: WireFormat) -> bytes:
     """See `broker.protocols.plain_render`."""
     return plain_render.render(occasion, format.language)

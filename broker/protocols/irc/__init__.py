@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "answered", "check", "line", "longest_line_bytes", "opened", "overlong", "reconfigured", "relevant", "render",
-    "watched",
+    "turned_away", "watched",
 ]  # fmt: skip
 
 
@@ -58,6 +58,11 @@ def opened(chat: Chat, session: Session) -> None:
 def longest_line_bytes(max_line_bytes: int) -> int:
     """IRC has a limit of its own: 512 bytes, and 8,191 of tags before them."""
     return LONGEST_LINE_BYTES
+
+
+def turned_away(reason: str) -> bytes:
+    """ERROR (RFC 2812, 3.7.4)."""
+    return f"ERROR :{reason}\r\n".encode()
 
 
 def line(chat: Chat, session: Session, data: bytes) -> None:

@@ -169,8 +169,8 @@ def _tagged(occasion: Tagged, capabilities: int) -> list[Line]:
 
 
 def _recited(occasion: Recited, capabilities: int) -> list[Line]:
-    """A multiline batch, or its lines one by one without the empty ones (multiline, "Fallback"): the first one alone has
-    the message's id and tags.
+    """A multiline batch, or its lines one by one without the empty ones (multiline, "Fallback"), the first of which
+    alone has the message's id and tags.
     """
     found: list[Line]
     source, target, lines, notice, stamp, tags, _ = occasion
