@@ -14,7 +14,7 @@ from broker.messages import ADD, ADOPT, CLOSE, DETACH, PUBLISH, REMOVE, SEND, Op
 from broker.occasions import Message, Occasion, SharedOccasion, Stamp
 from broker.past import Past
 from broker.protocols import PROTOCOLS
-from broker.rooms import Room
+from broker.rooms import Group, Room
 from broker.sessions import Session, WireFormat
 
 
@@ -73,33 +73,41 @@ class Delivery:
 
     def publish(self, room: Room, occasion: SharedOccasion, except_session: int = 0) -> None:
         """Tell everybody in the room but one."""
-        excepted = self._sessions[except_session].format if except_session in room.members else None
-        if excepted is not None and len(room.members) == 1:
+        excepted = None
+        if except_session in room.members:
+            if len(room.members) == 1:
+                return
+            excepted = self._sessions[except_session].format
+        if len(room.groups) == 1:  # the usual case, and the one that is to be quick
+            ((format, group),) = room.groups.items()
+            data = PROTOCOLS[format.protocol].render(occasion, format)
+            self._publish_in(group, data, except_session, excepted is not None)
             return
-        operations = self._operations
         rendered: dict[tuple[str, str, int], bytes] = {}
         for format, group in room.groups.items():
             protocol = PROTOCOLS[format.protocol]
-            if len(room.groups) > 1:  # several formats may have the same words for this occasion
-                shape = (format.protocol, format.language, protocol.relevant(occasion, format.capabilities))
-                data = rendered.get(shape)
-                if data is None:
-                    data = rendered[shape] = protocol.render(occasion, format)
-            else:
-                data = protocol.render(occasion, format)
-            if not data:
-                continue
-            operation = (PUBLISH, group.number, data, except_session)
-            for worker, members in group.members_of_worker.items():
-                operations[worker].append(operation)
-                self.ordered_bytes += len(data)
-                self.messages_out += members
-            if format == excepted:
-                self.messages_out -= 1
+            # Several formats may have the same words for this occasion.
+            shape = (format.protocol, format.language, protocol.relevant(occasion, format.capabilities))
+            shared = rendered.get(shape)
+            if shared is None:
+                shared = rendered[shape] = protocol.render(occasion, format)
+            self._publish_in(group, shared, except_session, format == excepted)
+
+    def _publish_in(self, group: Group, data: bytes, except_session: int, excepted: bool) -> None:
+        """Bytes for a group, but for one session, which is in this very group if it is `excepted`."""
+        if not data:
+            return
+        operation = (PUBLISH, group.number, data, except_session)
+        receivers = 0
+        for worker, members in group.members_of_worker.items():
+            self._operations[worker].append(operation)
+            receivers += members
+        self.ordered_bytes += len(data) * len(group.members_of_worker)
+        self.messages_out += receivers - excepted
 
     def publish_message(self, room: Room, session: Session, message: Message) -> None:
         """Tell everybody else in the room what the session says; remember whose it is, if anybody could ask."""
-        if message.stamp.id and any(format.protocol == "irc" for format in room.groups):
+        if message.stamp.id:
             self.past.wrote(message.stamp.id, session.number, room.name.key)
         self.publish(room, message, session.number)
 
@@ -171,6 +179,12 @@ class Delivery:
 
     def moment(self) -> Stamp:
         """When something happens that needs no name."""
+        return Stamp(self.now)
+
+    def stamp_in(self, room: Room) -> Stamp:
+        """The moment of a message in a room, and its name if anybody there could ever be told of it."""
+        if any(format.protocol == "irc" for format in room.groups):
+            return self.next_stamp()
         return Stamp(self.now)
 
     def next_stamp(self) -> Stamp:

@@ -84,6 +84,8 @@ def entry_refusal(room: Room, session: Session, password: str) -> EntryRefusal |
 def speech_refusal(room: Room, session: Session, kind: Speech) -> SpeechRefusal | None:
     """Why the session may not speak in the room; None if it may."""
     status = room.members.get(session.number)
+    if status is not None and room.modes == "nt" and not room.lists:  # as most rooms are
+        return None
     if status is None and "n" in room.modes:
         return SpeechRefusal.OUTSIDE
     if (kind == "query" and "C" in room.modes) or (kind == "notice" and "T" in room.modes):

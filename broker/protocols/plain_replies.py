@@ -78,7 +78,7 @@ def speak(chat: Chat, session: Session, kind: type[Said | Acted], text: str) -> 
         reply(chat, session, phrases.SPEECH_REFUSED, room=room.name.display)
     else:
         session.spoke_at = chat.now
-        chat.publish_message(room, session, kind(session.source, f"#{room.name.display}", text, chat.next_stamp()))
+        chat.publish_message(room, session, kind(session.source, f"#{room.name.display}", text, chat.stamp_in(room)))
 
 
 def room_of(chat: Chat, session: Session) -> Room | None:
