@@ -32,6 +32,7 @@ class Delivery:
         self._rooms: dict[str, Room] = {}  # by key
         self._last_group = 0
         self._last_id = 0
+        self._moment = Stamp(0.0)  # of the input that is being applied
         self._operations: defaultdict[int, list[Operation]] = defaultdict(list)  # by worker
 
     def take_operations(self) -> dict[int, list[Operation]]:
@@ -179,13 +180,16 @@ class Delivery:
 
     def moment(self) -> Stamp:
         """When something happens that needs no name."""
-        return Stamp(self.now)
+        if self._moment.time != self.now:
+            self._moment = Stamp(self.now)
+        return self._moment
 
     def stamp_in(self, room: Room) -> Stamp:
         """The moment of a message in a room, and its name if anybody there could ever be told of it."""
-        if any(format.protocol == "irc" for format in room.groups):
-            return self.next_stamp()
-        return Stamp(self.now)
+        for format in room.groups:
+            if format.protocol == "irc":
+                return self.next_stamp()
+        return self.moment()
 
     def next_stamp(self) -> Stamp:
         """The moment and the name of a message; names of one broker's run differ from those of all others."""

@@ -59,7 +59,8 @@ def turned_away(reason: str) -> bytes:
 
 def render(occasion: Occasion, format: WireFormat) -> bytes:
     """See `broker.protocols.plain_render`."""
-    return plain_render.render(occasion, format.language)
+    renderer = plain_render.RENDERERS.get(type(occasion))
+    return b"" if renderer is None else renderer(occasion, format.language).encode()
 
 
 def relevant(occasion: SharedOccasion, capabilities: int) -> int:

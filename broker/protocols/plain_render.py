@@ -49,12 +49,6 @@ def readable(text: str) -> str:
     return "" if text.isspace() else text
 
 
-def render(occasion: Occasion, language: str) -> bytes:
-    """One line in the language, or nothing."""
-    renderer = _RENDERERS.get(type(occasion))
-    return b"" if renderer is None else renderer(occasion, language).encode()
-
-
 def _templates(phrase: Phrase) -> dict[str, str]:
     """Whole lines whose placeholders are numbers: naming them would make every message dearer."""
     return {
@@ -148,7 +142,7 @@ def _notice(prefix: str, phrase: Phrase) -> Callable[[Any, str], str]:
     return render_one
 
 
-_RENDERERS: Final[dict[type[Occasion], Callable[[Any, str], str]]] = {
+RENDERERS: Final[dict[type[Occasion], Callable[[Any, str], str]]] = {
     Said: _said,
     Joined: _of_name(phrases.JOINED),
     Parted: _of_name(phrases.LEFT),
