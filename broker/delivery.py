@@ -14,7 +14,7 @@ from broker.messages import ADD, ADOPT, CLOSE, DETACH, PUBLISH, REMOVE, SEND, Op
 from broker.occasions import Message, Occasion, SharedOccasion, Stamp
 from broker.past import Past
 from broker.protocols import PROTOCOLS
-from broker.rooms import Room
+from broker.rooms import Group, Room
 from broker.sessions import Session, WireFormat
 
 
@@ -73,34 +73,43 @@ class Delivery:
 
     def publish(self, room: Room, occasion: SharedOccasion, except_session: int = 0) -> None:
         """Tell everybody in the room but one."""
-        excepted = self._sessions[except_session].format if except_session in room.members else None
-        if excepted is not None and len(room.members) == 1:
+        inside = except_session in room.members
+        if inside and len(room.members) == 1:
             return
-        operations = self._operations
+        groups = room.groups
+        if len(groups) == 1:  # much the most frequent case
+            for format, group in groups.items():
+                data = PROTOCOLS[format.protocol].render(occasion, format)
+                if data:
+                    self._give(group, data, except_session)
+                    self.messages_out -= inside
+            return
+        excepted = self._sessions[except_session].format if inside else None
         rendered: dict[tuple[str, str, int], bytes] = {}
-        for format, group in room.groups.items():
+        for format, group in groups.items():
             protocol = PROTOCOLS[format.protocol]
-            if len(room.groups) > 1:  # several formats may have the same words for this occasion
-                shape = (format.protocol, format.language, protocol.relevant(occasion, format.capabilities))
-                data = rendered.get(shape)
-                if data is None:
-                    data = rendered[shape] = protocol.render(occasion, format)
-            else:
-                data = protocol.render(occasion, format)
-            if not data:
-                continue
-            operation = (PUBLISH, group.number, data, except_session)
-            for worker, members in group.members_of_worker.items():
-                operations[worker].append(operation)
-                self.ordered_bytes += len(data)
-                self.messages_out += members
-            if format == excepted:
-                self.messages_out -= 1
+            # Several formats may have the same words for this occasion.
+            shape = (format.protocol, format.language, protocol.relevant(occasion, format.capabilities))
+            if shape not in rendered:
+                rendered[shape] = protocol.render(occasion, format)
+            if rendered[shape]:
+                self._give(group, rendered[shape], except_session)
+                if format == excepted:
+                    self.messages_out -= 1
+
+    def _give(self, group: Group, data: bytes, except_session: int) -> None:
+        operation = (PUBLISH, group.number, data, except_session)
+        for worker, members in group.members_of_worker.items():
+            self._operations[worker].append(operation)
+            self.ordered_bytes += len(data)
+            self.messages_out += members
 
     def publish_message(self, room: Room, session: Session, message: Message) -> None:
         """Tell everybody else in the room what the session says; remember whose it is, if anybody could ask."""
-        if message.stamp.id and any(format.protocol == "irc" for format in room.groups):
-            self.past.wrote(message.stamp.id, session.number, room.name.key)
+        for format in room.groups:
+            if PROTOCOLS[format.protocol].SHOWS_IDS:
+                self.past.wrote(message.stamp.id, session.number, room.name.key)
+                break
         self.publish(room, message, session.number)
 
     def tell_neighbours(self, session: Session, occasion: SharedOccasion) -> None:
