@@ -22,6 +22,7 @@ from benchmarks.counters import Counters
 from benchmarks.errors import LoadError
 from benchmarks.load_process import Errand, Outcome, live
 from benchmarks.plan import Load, Names, Room, plan
+from benchmarks.probe import prepare
 from benchmarks.report import Measurement, Verdict, latency_of
 from broker.urls import ListenerURL
 
@@ -46,6 +47,7 @@ def measure(load: Load, server: Server) -> Measurement:
     """Put the load on the server; UsageError if it makes no sense, LoadError if it cannot be done."""
     rooms = plan(load)
     counters = Counters(load.processes)
+    prepare(server.url)  # before the load processes are forked, so that they know it too
     answer_seconds = _ANSWER_SECONDS + load.patience_seconds
     with _load_processes(load, rooms, server.url, counters) as processes:
         processes.collect("entered", _ENTER_SECONDS)

@@ -44,7 +44,7 @@ class Entrance:
                 break
             self.rest = rest
             self.last_line = line
-            answers += self._protocol.answer(line)
+            answers += self._protocol.answer(line, self.name, self.room)
             if not self.entered:
                 self.entered = self._protocol.has_entered(line, self.name, self.room)
             for mark in self._awaited:

@@ -17,12 +17,13 @@ from pathlib import Path
 from benchmarks.conductor import Server, measure
 from benchmarks.fresh_broker import fresh_broker
 from benchmarks.plan import Load, plan
+from benchmarks.protocols import PROTOCOLS
 from benchmarks.report import Measurement, as_json, as_text, median
 from broker.commands.arguments import add_state_dir
 from broker.control_client import ask
 from broker.errors import BrokerError, UsageError
 from broker.linux import raise_descriptor_limit
-from broker.urls import ListenerURL, parse_listener_url
+from broker.urls import ALLOWED, ListenerURL, parse_listener_url
 
 _DESCRIPTORS_BESIDE_CLIENTS = 64
 
@@ -47,13 +48,16 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     server = parser.add_argument_group("the server")
-    server.add_argument("--connect", metavar="URL", type=str, help="one that runs: chat://HOST:PORT or chat+unix:PATH")
+    server.add_argument(
+        "--connect", metavar="URL", type=str, help=f"one that runs: {ALLOWED}; of any make, if it speaks IRC"
+    )
+    server.add_argument(
+        "--protocol", choices=tuple(PROTOCOLS), default="chat", help="what is spoken with a fresh broker (%(default)s)"
+    )
     server.add_argument(
         "--fresh", action="store_true", help="a broker of its own, stopped afterwards (default without --connect)"
     )
-    server.add_argument(
-        "--listen", metavar="URL", default="chat://127.0.0.1:0", help="of the fresh broker (%(default)s)"
-    )
+    server.add_argument("--listen", metavar="URL", help="of the fresh broker (default: PROTOCOL://127.0.0.1:0)")
     server.add_argument("--workers", metavar="N", type=int, help="of the fresh one (default: as it likes)")
     server.add_argument(
         "--broker-option", metavar="OPTION", action="append", default=[],
@@ -143,7 +147,8 @@ def _server(arguments: argparse.Namespace) -> Iterator[Server]:
         else:
             yield _known_server(url, arguments.state_dir)
     else:
-        with fresh_broker(arguments.listen, arguments.workers, arguments.broker_option) as status:
+        listen = arguments.listen or f"{arguments.protocol}://127.0.0.1:0"
+        with fresh_broker(listen, arguments.workers, arguments.broker_option) as status:
             yield Server(parse_listener_url(status["listeners"][0]), status["pid"], "supervisor")
 
 

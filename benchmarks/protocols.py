@@ -18,7 +18,7 @@ class ChatProtocol(Protocol):
     def opening(self, name: str, room: str) -> bytes:
         """All that is sent on connecting, to take the name and enter the room."""
 
-    def answer(self, line: bytes) -> bytes:
+    def answer(self, line: bytes, name: str, room: str) -> bytes:
         """What to send at once because this line came while entering, such as the PONG to a PING; usually nothing."""
 
     def has_entered(self, line: bytes, name: str, room: str) -> bool:
@@ -40,7 +40,7 @@ class PlainProtocol:
         # The language first: that of what others say depends on it.
         return f"/lang zh\n{name}\n/join {room}\n".encode()
 
-    def answer(self, line: bytes) -> bytes:
+    def answer(self, line: bytes, name: str, room: str) -> bytes:
         return b""
 
     def has_entered(self, line: bytes, name: str, room: str) -> bool:
@@ -54,5 +54,40 @@ class PlainProtocol:
         return f"{name}说: ".encode()
 
 
-PROTOCOLS: Final[dict[str, ChatProtocol]] = {"chat": PlainProtocol()}
+class IrcProtocol:
+    """IRC (RFC 2812), on any server: a room is the channel of its name, and capabilities are not asked for.
+
+    `address` is USER@HOST of every client, as the server shows it (`benchmarks.probe`).
+    """
+
+    line_end = b"\r\n"
+
+    def __init__(self) -> None:
+        self.address = b""
+
+    def opening(self, name: str, room: str) -> bytes:
+        return f"NICK {name}\r\nUSER load 0 * :load\r\n".encode()
+
+    def answer(self, line: bytes, name: str, room: str) -> bytes:
+        words = line.split(b" ")
+        if words[0] == b"PING":
+            return b"PONG " + line.partition(b" ")[2] + b"\r\n"
+        if len(words) > 1 and words[1] == b"PING":
+            return b"PONG " + line.split(b" ", 2)[2] + b"\r\n"
+        # A server may look the client up first, and until its welcome it takes no JOIN.
+        return f"JOIN #{room}\r\n".encode() if words[1:2] == [b"001"] else b""
+
+    def has_entered(self, line: bytes, name: str, room: str) -> bool:
+        # The end of the names, of which there may be several lines after the JOIN.
+        words = line.split(b" ")
+        return words[1:2] == [b"366"] and words[3:4] == [f"#{room}".encode()]
+
+    def saying(self, room: str) -> bytes:
+        return f"PRIVMSG #{room} :".encode()
+
+    def said(self, name: str, room: str) -> bytes:
+        return f":{name}!".encode() + self.address + f" PRIVMSG #{room} :".encode()
+
+
+PROTOCOLS: Final[dict[str, ChatProtocol]] = {"chat": PlainProtocol(), "irc": IrcProtocol()}
 """By the name that `broker.urls.ListenerURL.protocol` has for it."""

@@ -187,7 +187,7 @@ class Delivery:
     def stamp_in(self, room: Room) -> Stamp:
         """The moment of a message in a room, and its name if anybody there could ever be told of it."""
         for format in room.groups:
-            if format.protocol == "irc":
+            if PROTOCOLS[format.protocol].SHOWS_IDS:
                 return self.next_stamp()
         return self.moment()
 

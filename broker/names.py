@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import unicodedata
 from enum import Enum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 SLACK: Final = 4
@@ -25,6 +26,9 @@ SLACK: Final = 4
 Four code points compose to one (U+1F82), and one can become 18 in NFKC (U+FDFA). The bound on what is typed keeps
 normalisation cheap: sorting a long run of combining marks takes quadratic time.
 """
+
+REMEMBERED_LENGTH: Final = 64
+"""Of texts whose name is remembered, at most: longer ones could fill the memory."""
 
 SYMBOLS_ANYWHERE: Final = ",*?!@:"
 SYMBOLS_FIRST: Final = "$#&+~%/"
@@ -66,6 +70,10 @@ def parse_name(text: str, max_length: int) -> Name | NameFault:
 
     `max_length` is in code points of the composed form, and SLACK tells what that means for the others.
     """
+    return _parse_again(text, max_length) if len(text) <= REMEMBERED_LENGTH else _parse(text, max_length)
+
+
+def _parse(text: str, max_length: int) -> Name | NameFault:
     text = text.strip()
     if len(text) > max_length * SLACK:
         return NameFault.TOO_LONG
@@ -84,6 +92,10 @@ def parse_name(text: str, max_length: int) -> Name | NameFault:
         if fault is not None:
             return fault
     return Name(display, key)
+
+
+_parse_again = lru_cache(maxsize=4096)(_parse)
+"""An IRC client names its channel in every line; what a text gives is always the same."""
 
 
 def parse_room_name(text: str, max_length: int) -> Name | NameFault:

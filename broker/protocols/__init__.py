@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 class ChatProtocol(Protocol):
     """What a protocol's module has to offer."""
 
+    SHOWS_IDS: Final[bool]  # type: ignore[misc]
+    """Whether its people may learn the name that a message has."""
+
     def opened(self, chat: Chat, session: Session) -> None:
         """The session has just begun: greet it."""
 

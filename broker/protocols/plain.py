@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from broker.chat import Chat
     from broker.sessions import Phase, Session
 
+SHOWS_IDS: Final = False
+
 # The functions of a protocol.
 
 

@@ -43,9 +43,12 @@ if TYPE_CHECKING:
     from broker.sessions import Session
 
 __all__ = [
-    "answered", "check", "line", "longest_line_bytes", "opened", "overlong", "reconfigured", "relevant", "render",
-    "turned_away", "watched",
+    "SHOWS_IDS", "answered", "check", "line", "longest_line_bytes", "opened", "overlong", "reconfigured", "relevant",
+    "render", "turned_away", "watched",
 ]  # fmt: skip
+
+
+SHOWS_IDS: Final = True
 
 
 def opened(chat: Chat, session: Session) -> None:

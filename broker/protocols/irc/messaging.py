@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from broker.occasions import Acted, Message, Noticed, Queried, Redacted, Said, Source, Stamp, Tagged, Tags
 from broker.protocols.irc import numerics as n
 from broker.protocols.irc.capabilities import ECHO_MESSAGE, MESSAGE_REDACTION, MESSAGE_TAGS
-from broker.protocols.irc.limits import KICK_BYTES, STATUS_OF_SIGN, TARGETS
+from broker.protocols.irc.limits import KICK_BYTES, SIGNS, STATUS_OF_SIGN, TARGETS
 from broker.protocols.irc.message import is_client_tag, shortened
 from broker.protocols.irc.render import text_bytes
 from broker.protocols.irc.request import Request, echo
@@ -114,8 +114,8 @@ def deliver_to_all(request: Request, kind: Speech, make: MakeMessage) -> None:
 
 def deliver(request: Request, kind: Speech, target: str, make: MakeMessage) -> None:
     """Deliver to one target: a channel, those of some status in a channel, or a person."""
-    if target.lstrip("".join(STATUS_OF_SIGN)).startswith("#"):
-        name = target.lstrip("".join(STATUS_OF_SIGN))
+    name = target.lstrip(SIGNS)
+    if name.startswith("#"):
         _deliver_to_room(request, kind, target[: len(target) - len(name)], name, make)
     else:
         _deliver_to_person(request, kind, target, make)
@@ -134,7 +134,7 @@ def _deliver_to_room(request: Request, kind: Speech, signs: str, name: str, make
             text = f"{n.ERR_CANNOTSENDTOCHAN.text} ({refusal.value})"
             request.numeric(n.ERR_CANNOTSENDTOCHAN, f"#{room.name.display}", text=text)
         return
-    lowest = min(signs, key=lambda sign: RANKS[STATUS_OF_SIGN[sign]], default="")
+    lowest = min(signs, key=lambda sign: RANKS[STATUS_OF_SIGN[sign]]) if signs else ""
     message = make(f"{lowest}#{room.name.display}", False, chat.next_stamp())
     if signs:
         chat.tell_each(_of_rank(request, room, RANKS[STATUS_OF_SIGN[lowest]]), message)

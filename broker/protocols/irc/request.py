@@ -148,7 +148,7 @@ class Request:
 
     def send(self) -> None:
         """Send the answer, if there is one."""
-        if self.session.phase != "gone":
+        if self.session.phase != "gone" and (self.lines or self.label):
             data = self.take()
             if data:
                 self.chat.send(self.session, data)
