@@ -234,6 +234,15 @@ def test_a_run_without_kills_is_exact(tmp_path: Path) -> None:
     assert outcome["kills"] == outcome["pauses"] == []
 
 
+def test_a_rate_that_the_load_cannot_keep_is_told_and_does_not_keep_it_from_listening(broker: Broker) -> None:
+    outcome = chaos(
+        broker, "--clients", "8", "--rooms", "1", "--rate", "1000000", "--seconds", "0.5", "--kill-rate", "0"
+    )
+    assert outcome["verdict"] == "exact"
+    assert outcome["load_late_seconds"] > 0.2
+    assert outcome["ledger"]["tcp"]["sent"] < 250_000
+
+
 def test_killing_acceptors_disturbs_nobody_and_kills_nobody_else(broker: Broker) -> None:
     before = broker.pids()
     outcome = chaos(broker, *SMALL, "--kill-rate", "1", "--roles", "acceptor", "--seed", "4")

@@ -36,7 +36,7 @@ class Client:
         self.worst_ns = 0
         self._epoll = epoll
         self._is_connected = False
-        self._unsent = b""
+        self._unsent = bytearray()
         self._shut = False
 
     @property
@@ -61,7 +61,7 @@ class Client:
         except OSError as error:
             self.socket.close()
             raise LoadError(f"cannot connect to {url}: {error.strerror or error}") from None
-        self._unsent = b""
+        self._unsent = bytearray()
         self._shut = False
         self._is_connected = True
         if not self.slow:
@@ -80,7 +80,7 @@ class Client:
         except OSError:
             return  # that the connection is over is found, and told, where it is read
         if sent < len(data):
-            self._unsent = data[sent:]
+            self._unsent += data[sent:]
             if not self.slow:
                 self._epoll.modify(self.socket, _EVENTS | select.EPOLLOUT)
         elif self._shut:
@@ -94,11 +94,19 @@ class Client:
 
     def flush(self) -> None:
         """Send what is left."""
-        if self._unsent:
-            data, self._unsent = self._unsent, b""
+        if not self._unsent:
+            return
+        try:
+            del self._unsent[: self.socket.send(self._unsent)]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._unsent.clear()
+        if not self._unsent:
             if not self.slow:
                 self._epoll.modify(self.socket, _EVENTS)
-            self.send(data)
+            if self._shut:
+                self._shut_down()
 
     def close(self) -> None:
         """Close the connection."""

@@ -43,6 +43,8 @@ _NEWS_SECONDS: Final = 0.25
 _SWEEP_SECONDS: Final = 0.1
 _LATE_NS: Final = 5_000_000
 """Less is no pause."""
+_INPUTS_PER_TURN: Final = 32
+_LOOK_SECONDS: Final = 0.05
 _SLOW_SECONDS: Final = (0.5, 3.0)
 _AWAY_SECONDS: Final = (0.05, 1.0)
 _VISIT_SHARE: Final = 0.3
@@ -90,6 +92,7 @@ class LoadProcess:
         self._timer_numbers = count()
         self._due_at: float | None = None  # the next input's time
         self._interval = 0.0
+        self._look_at = 0.0  # when it is time to see again whether all is settled
         self._late: dict[int, int] = {}  # silences that were too long, by their beginning, in ns
         self._behind = 0.0
 
@@ -160,9 +163,11 @@ class LoadProcess:
         self._repeat(_NEWS_SECONDS, self._send_news)
 
     def _talk(self) -> None:
-        """Have people do what is due."""
-        now = time.monotonic()
-        while self._due_at is not None and self._due_at <= now:
+        """Have people do what is due; not all at once if much is, or nobody would listen meanwhile."""
+        for _ in range(_INPUTS_PER_TURN):
+            now = time.monotonic()
+            if self._due_at is None or self._due_at > now:
+                return
             self._behind = max(self._behind, now - self._due_at)
             # Stamped with the moment when it was due: if this process is late, that must be seen, not hidden.
             client = self._lots.choice(self.company.talkers)
@@ -346,14 +351,22 @@ class LoadProcess:
         """Wait for all that is due; then call the roll."""
         company, patience = self.company, self.errand.load.patience_seconds
         company.come_home(self._connected())
-        if self._pump(lambda: company.is_settled(unix=False), patience):
+        if self._pump(lambda: self._is_settled(unix=False), patience):
             company.say_a_last_word(time.monotonic_ns())
-            if self._pump(lambda: company.is_settled(unix=True), patience):
+            if self._pump(lambda: self._is_settled(unix=True), patience):
                 company.call_names(self._connected())
-                if self._pump(lambda: company.is_settled(unix=True), patience):
+                if self._pump(lambda: self._is_settled(unix=True), patience):
                     company.call_rooms(self._connected())
-                    self._pump(lambda: company.is_settled(unix=True), patience)
+                    self._pump(lambda: self._is_settled(unix=True), patience)
         company.conclude()
+
+    def _is_settled(self, unix: bool) -> bool:
+        """As the company says, which looks at everybody: so not at every wake-up."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return False
+        self._look_at = now + _LOOK_SECONDS
+        return self.company.is_settled(unix)
 
     def _connected(self) -> list[Client]:
         return [client for client in self._clients.values() if not client.person.follower.ended]
