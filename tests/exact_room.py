@@ -44,7 +44,7 @@ class Person:
     def step(self, events: int) -> None:
         """Do what can be done without waiting."""
         if events & select.POLLOUT and self.unsent:
-            with contextlib.suppress(BlockingIOError):
+            with contextlib.suppress(BlockingIOError, ConnectionError):  # the end is seen when it is read
                 del self.unsent[: self.socket.send(self.unsent)]
             if not self.unsent and self.half_closes:
                 self.socket.shutdown(socket.SHUT_WR)
@@ -53,6 +53,8 @@ class Person:
                 data = self.socket.recv(1 << 20)
             except BlockingIOError:
                 return
+            except ConnectionResetError:
+                data = b""
             self.closed = not data
             self.received += data
 
@@ -137,6 +139,8 @@ class ExactRoom:
                 poll.register(person.socket, select.POLLIN | (select.POLLOUT if person.unsent else 0))
         for fd, events in poll.poll(seconds * 1000):
             by_fd[fd].step(events)
+        for person in [*self.people.values(), self.denizen]:
+            assert not person.closed, f"{person.name} is disconnected: {bytes(person.received[-300:]).decode()!r}"
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
         """Send and receive until the condition holds."""

@@ -21,7 +21,7 @@ from broker import faults
 from tests.exact_room import ExactRoom
 from tests.running import DEADLINE_SECONDS, Broker, is_gone, running_broker, state_of
 
-OPTIONS = ("--restart-intensity", "1000", "--rate-lines-per-second", "0")
+OPTIONS = ("--restart-intensity", "1000", "--rate-lines-per-second", "0", "--max-behind-bytes", "1000000000")
 WATCHDOG = ("--heartbeat-seconds", "0.1", "--hang-seconds", "0.5")
 
 
@@ -182,11 +182,11 @@ LEADS_TO: dict[str, Stimulus] = {
     **dict.fromkeys((p for p in faults.POINTS if p.startswith("journal.")), flood),
     **dict.fromkeys(
         ("worker.greeting", "worker.welcomed", "worker.replaying", "worker.resuming", "worker.resumed-one",
-         "worker.catching-up", "worker.taken-over", "router.linked", "router.welcoming", "router.welcomed",
+         "worker.taken-over", "router.linked", "router.welcoming", "router.welcomed",
          "router.resent"), worker_dies,
     ),
     **dict.fromkeys(
-        ("router.replaying", "router.replayed", "worker.frames-resent", "journal.recovering", "journal.recovered"),
+        ("router.replaying", "router.replayed", "journal.recovering", "journal.recovered"),
         router_dies,
     ),
     **dict.fromkeys(
@@ -201,7 +201,7 @@ LEADS_TO: dict[str, Stimulus] = {
 """What people do, or what is killed, for a point to be passed."""
 
 BEFORE = {"worker.catching-up": "worker.consuming", "worker.frames-resent": "router.heard"}
-"""A kill at that other point makes sure that there is something to do at this one."""
+"""A kill at that other point leads to this one: while people talk, that is all it takes."""
 
 ELSEWHERE = {
     "journal.giving-up": "only when a disk fails; tests/test_journal_trouble.py",
@@ -218,13 +218,14 @@ def play(stage: Stage, points: list[str], times: int = 1) -> None:
     released = [*points, *(BEFORE[point] for point in points if point in BEFORE)]
     stimulus = LEADS_TO[points[0]]
     # Whoever dies amid its act leaves none: what kills by itself is not to be done again while others still act.
-    patience_seconds = 1.0 if stimulus in (worker_dies, router_dies, move) else 0.2
+    # Who dies before it is ready is replaced after a second at most.
+    patience_seconds = 2.5 if stimulus in (worker_dies, router_dies, move) else 0.2
 
     def acted() -> int:
         return sum(len(stage.acts(point)) for point in released)
 
     stage.release(*released)
-    end = time.monotonic() + DEADLINE_SECONDS
+    end = time.monotonic() + DEADLINE_SECONDS * (1 + times / 5)
     while acted() < times * len(released) and time.monotonic() < end:
         stimulus(stage)
         before, since = acted(), time.monotonic()
@@ -249,7 +250,7 @@ def test_killed_once(stages: Stages, point: str) -> None:
         play(stage, [point])
 
 
-@pytest.mark.parametrize("point", ["worker.half-sent", "worker.resuming", "router.replaying", "acceptor.taken"])
+@pytest.mark.parametrize("point", ["worker.half-sent", "worker.resuming", "router.welcomed", "acceptor.taken"])
 def test_killed_ten_times_in_a_row(stages: Stages, point: str) -> None:
     with stages.on(":1x10") as stage:
         play(stage, [point], 10)
@@ -277,7 +278,7 @@ def test_stopped_everywhere_for_longer_than_the_watchdog_allows(stages: Stages, 
 
 # A worker and the router in the same instant: each is stopped where it is to die, then both are killed.
 
-OF_WORKER = [p for p in POINTS if p.startswith("worker.") and LEADS_TO[p] in (talk, visit, move)]
+OF_WORKER = [p for p in POINTS if p.startswith("worker.") and LEADS_TO[p] in (talk, visit, move) and p not in BEFORE]
 OF_ROUTER = ["router.heard", "router.journaled", "router.applied", "router.batch-sent", "router.answered"]
 
 
