@@ -156,9 +156,14 @@ class WorkerProcess(ChildProcess):
             faults.point("worker.receiving")
         standing = standing_of(session, self.ledger, self.platform.position_of_tcp)
         session.consumed = standing.consumed
-        session.due += unpack_output(self.ledger.output[session.slot]).due
-        self.ledger.output[session.slot] = pack_output(self.writer.batch, session.due)
+        word = unpack_output(self.ledger.output[session.slot])
         self.reader.arrived(session)
+        if word.muted:  # the other worker has found it too slow, and may not have lived to say so
+            self.writer.take_muted(session)
+            self.reader.end(session, "slow")
+        else:
+            session.due += word.due
+            self.ledger.output[session.slot] = pack_output(self.writer.batch, session.due)
         if session.closing_since is not None and not session.pending:
             self.writer.finished.append(session)
         elif session.pending:

@@ -54,7 +54,7 @@ class Writer:
         self.muted: set[int] = set()
         self.finished: list[Session] = []  # nothing is left for them: to be closed
         self.detaching: dict[int, tuple[Session, int, int]] = {}  # to which worker, and the last batch before that
-        self._awaited_ends: dict[int, int] = {}  # sessions to be closed when their socket comes, as `detaching`
+        self._ends: dict[int, int] = {}  # sessions that cannot be closed yet, and the last batch before they were to be
         self._sizes: deque[tuple[int, int]] = deque()  # batches that are not acknowledged, and their sizes
         self._held_bytes = 0
         self._refreshed = 0
@@ -117,8 +117,8 @@ class Writer:
                 number = min(number, session.pending[0][1])
         for _, _, before in self.detaching.values():
             number = min(number, before)
-        if self._awaited_ends:
-            number = min(number, *self._awaited_ends.values())
+        if self._ends:
+            number = min(number, *self._ends.values())
         while self._sizes and self._sizes[0][0] <= number:
             self._held_bytes -= self._sizes.popleft()[1]
         return number
@@ -155,10 +155,15 @@ class Writer:
 
     def resume_muted(self, session: Session, own: bytes) -> None:
         """The predecessor found it too slow. What its peer has half is not known: only its last words are left."""
-        self.muted.add(session.number)
-        session.word_slot = self._ledger.scratch
+        self.take_muted(session)
         if own:
             self.resume(session, b"\n" + own, 0)
+
+    def take_muted(self, session: Session) -> None:
+        """Somebody else found it too slow: from here on it gets only what is for it alone."""
+        session.muted = True
+        self.muted.add(session.number)
+        session.word_slot = self._ledger.scratch
 
     def lose_track(self, session: Session, why: str) -> None:
         """What is due to it cannot be made out, which is a bug: end it rather than send something wrong."""
@@ -169,9 +174,9 @@ class Writer:
         """Close it, at once or when its last bytes are out; it was to be closed after batch `before`."""
         session.ended = True
         session.closing_since = now
-        if session.socket is None:
-            self._awaited_ends[session.number] = before
-        elif not session.pending:
+        if session.socket is None or session.pending:
+            self._ends[session.number] = before
+        else:
             self.finished.append(session)
 
     def flush(self, session: Session) -> None:
@@ -198,7 +203,7 @@ class Writer:
         self.fanout.remove_session(session.number)
         self.behind.pop(session.number, None)
         self.detaching.pop(session.number, None)
-        self._awaited_ends.pop(session.number, None)
+        self._ends.pop(session.number, None)
         self.muted.discard(session.number)
 
     def detach(self, session: Session, worker: int, before: int) -> None:

@@ -25,6 +25,8 @@ class Client:
     session: int = 0
     sent: int = 0
     ended: bool = False
+    deaf: bool = False
+    """It reads nothing until everything is over."""
 
     def act(self, random: Random) -> None:
         """Send something, or end."""

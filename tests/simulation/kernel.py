@@ -11,7 +11,7 @@ import errno
 import select
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
 
@@ -27,12 +27,23 @@ class Killed(BaseException):
     """The process that made this call is no more."""
 
 
+class Fate:
+    """The steps of all processes together, counted from 1, and at which of them whoever makes it dies."""
+
+    def __init__(self, strikes: Iterable[int] = ()) -> None:
+        self.steps = 0
+        self.strikes = frozenset(strikes)
+
+
 class Life:
     """One process, from its birth to its end: its descriptors, and how many steps it has made."""
 
-    def __init__(self, name: str, random: Random, on_death: Callable[[Life], None] = lambda life: None) -> None:
+    def __init__(
+        self, name: str, random: Random, fate: Fate, on_death: Callable[[Life], None] = lambda life: None
+    ) -> None:
         self.name = name
         self.random = random
+        self.fate = fate
         self.files: dict[int, Any] = {}
         self.steps = 0
         self.dead = False
@@ -44,7 +55,8 @@ class Life:
         """One step of the call; raises Killed if the process does not survive it."""
         if not self.dead:
             self.steps += 1
-            if self.steps == self.dies_at:
+            self.fate.steps += 1
+            if self.steps == self.dies_at or self.fate.steps in self.fate.strikes:
                 self.last_call = call
                 self.kill()
         if self.dead:
@@ -52,7 +64,12 @@ class Life:
 
     def amount(self, most: int) -> int:
         """How much of what the call could do is done: all of it, unless the process dies amid it."""
-        return self.random.randint(0, most) if self.dies_at == self.steps + 1 else most
+        return self.random.randint(0, most) if self.dies_next else most
+
+    @property
+    def dies_next(self) -> bool:
+        """Whether the next step is the last."""
+        return self.dies_at == self.steps + 1 or self.fate.steps + 1 in self.fate.strikes
 
     def kill(self) -> None:
         """End it here and now: all its descriptors are closed."""
@@ -174,7 +191,7 @@ class PipeSocket:
         if not self._end.queue and not self._end.peer.closed:
             raise BlockingIOError
         data, files = self._end.take(limit)
-        if self._life.dies_at == self._life.steps + 1:
+        if self._life.dies_next:
             for file in files:
                 file.let_go()
         self._life.step("pipe recv")

@@ -41,6 +41,10 @@ class ListeningChat(Chat):
         self._listener("kick", now, name, reason)
         return super().kick(now, name, reason)
 
+    def shutdown(self, now: float) -> None:
+        self._listener("shutdown", now)
+        super().shutdown(now)
+
 
 class Reference:
     """The chat as it would have been without any process dying.
@@ -54,6 +58,8 @@ class Reference:
         self.stage = Stage(config)
         self.inputs: defaultdict[int, bytearray] = defaultdict(bytearray)  # what was applied of each session
         self.sent_away: set[int] = set()  # sessions that the operator has ended
+        self.closing = False
+        self.slow: set[int] = set()  # sessions that did not read
         state = RouterState(config)
         state.chat = ListeningChat(config, lambda kind, *arguments: getattr(self, f"_{kind}")(*arguments))
         for record in world.records():
@@ -74,19 +80,28 @@ class Reference:
         self.stage.chat.kick(now, name, reason)
         self.stage.pump()
 
+    def _shutdown(self, now: float) -> None:
+        self.stage.now = now
+        self.closing = True
+        self.sent_away.update(number for number, person in self.stage.people.items() if not person.closed)
+        self.stage.chat.shutdown(now)
+        self.stage.pump()
+
     def _event(self, now: float, worker: int, event: Event) -> None:
         self.stage.now = now
         code, session = event[:2]
         if code == ATTACHED:
             assert session not in self.stage.people, "one session, twice"
             self.stage.people[session] = Person(session, worker)
+            if self.closing:
+                self.sent_away.add(session)
         elif code in (LINES, OVERLONG):
             applied, offset = self.inputs[session], event[2]
             assert offset <= len(applied), "a part of the input has been skipped"
             data = event[3] if code == LINES else b"?" * event[3]
             applied += data[len(applied) - offset :]
-        elif code == ENDED:
-            assert event[2] != "slow"
+        elif code == ENDED and event[2] == "slow":
+            self.slow.add(session)
         self.stage.apply(worker, event)
 
 
@@ -107,22 +122,43 @@ def check_client(world: World, client: Client, reference: Reference) -> None:
     expected = bytes(person.received)
     for start, end in reversed(link.losses):
         expected = expected[:start] + expected[end:]
-    if client.ending == "resets":
+    assert not reference.slow or world.behind_bytes is not None, "somebody was taken for one who does not read"
+    # One who had finished already is not ended a second time for being slow.
+    dropped = any(f"session {client.session} (::1) does not read" in line for line in world.log)
+    if client.session in reference.slow or (client.ending != "stays" and (dropped or client.deaf)):
+        check_slow(client, expected, who)
+    elif client.ending == "resets":
         assert expected.startswith(bytes(link.received)), who
     else:
         assert bytes(link.received) == expected, f"{who} has got {bytes(link.received)!r} for {expected!r}"
-    gone = client.ending != "stays" or client.session in reference.sent_away
+    sent_away = client.session in reference.sent_away or client.session in reference.slow
+    gone = client.ending != "stays" or sent_away
     assert link.shut_down == gone == person.closed, f"{who}: shut down {link.shut_down}, closed {person.closed}"
     assert (world.custodian.custody.get(client.session) is None) == gone, f"{who} is still in custody"
     assert link.closed == gone
     sent = client.whole_lines
     applied = bytes(reference.inputs[client.session])
-    assert client.sent == len(client.script) or client.session in reference.sent_away, f"{who} could not send it all"
-    if client.ending == "resets" or client.session in reference.sent_away:
+    assert client.sent == len(client.script) or sent_away, f"{who} could not send it all"
+    if client.ending == "resets" or sent_away:
         sent = sent[: len(applied)]
     assert len(applied) == len(sent) and all(a in (s, ord("?")) for a, s in zip(applied, sent, strict=True)), (
         f"{who} has said {sent!r}, applied was {applied!r}"
     )
+
+
+def check_slow(client: Client, expected: bytes, who: str) -> None:
+    """Somebody who does not read gets a beginning of what was due, to the end of a line, and then only last words.
+
+    If its worker was killed while it was being closed, a line may have been cut, and the last words begun again.
+    """
+    link = client.connection
+    got = bytes(link.received + link.outgoing)
+    same = next((place for place, pair in enumerate(zip(got, expected, strict=False)) if pair[0] != pair[1]), len(got))
+    same = min(same, len(expected))
+    rest = got[got.rfind(b"\n", 0, same) + 1 :].split(b"\n")
+    due = expected.split(b"\n")
+    for line in rest[1:]:
+        assert any(whole.startswith(line) for whole in due), f"{who} has got {got!r} for {expected!r}"
 
 
 def check_books(world: World, reference: Reference) -> None:
@@ -139,7 +175,7 @@ def check_books(world: World, reference: Reference) -> None:
     present = {
         client.session: client
         for client in world.clients
-        if client.ending == "stays" and client.session not in reference.sent_away
+        if client.ending == "stays" and client.session not in reference.sent_away | reference.slow
     }
     assert sessions.keys() == present.keys(), f"the chat has {set(sessions)}, there are {set(present)}"
     ledger, custody = world.custodian.ledger, world.custodian.custody

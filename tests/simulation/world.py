@@ -8,7 +8,7 @@ kills; `tests.simulation.verdict` says whether all is as it would have been with
 from __future__ import annotations
 
 import marshal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -21,7 +21,7 @@ from broker.custodian import Custodian
 from broker.custody import Descriptors
 from broker.framing import FrameReader, decode, encode
 from broker.loop import Loop
-from broker.messages import ASSIGN, KICK, KICKED, LINK, MOVE, REPORT_LOG, STOP
+from broker.messages import ASSIGN, KICK, KICKED, LINK, MOVE, REPORT_LOG, SHUTDOWN, STOP
 from broker.settings import Settings, resolve
 from broker.urls import parse_listener_url
 from tests.simulation.clients import ENDINGS, MAX_LINE_BYTES, Client, script_of
@@ -31,6 +31,7 @@ from tests.simulation.kernel import (
     Connection,
     Endpoint,
     Epoll,
+    Fate,
     Killed,
     LedgerOfLife,
     Life,
@@ -90,7 +91,7 @@ class SimulatedChild:
         self.retiring = self.told_to_stop = False
         self.incarnation = 0
         self.channel = SimpleNamespace(outbox_bytes=0)
-        self.life = Life(self.name, Random())
+        self.life = Life(self.name, Random(), Fate())
         self.process: ChildProcess | None = None
         self.control = Endpoint(0)
         self.frames = FrameReader()
@@ -110,13 +111,30 @@ class SimulatedChild:
 
 
 class World:
-    """Everything, for one seed. `kill_rate` is the part of all turns at which somebody is marked for death."""
+    """Everything, for one seed.
 
-    def __init__(self, seed: int, *, kill_rate: float = 0.02, workers: int | None = None) -> None:
+    `kill_rate` is the part of all turns at which somebody is marked for death, `strikes` are steps, counted over all
+    processes, at which whoever makes one dies. `behind_bytes` is how far a client may be behind, of whom some read
+    nothing at all then; `lines_per_second` is how fast they may speak, 0 for any speed; `goodbye` ends the chat.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        kill_rate: float = 0.02,
+        strikes: Iterable[int] = (),
+        behind_bytes: int | None = None,
+        lines_per_second: float = 0.0,
+        goodbye: bool = False,
+    ) -> None:
         self.seed = seed
         self.random = random = Random(seed)
         self.now = 1000.0
         self.kill_rate = kill_rate
+        self.fate = Fate(strikes)
+        self.behind_bytes = behind_bytes
+        self.goodbye = goodbye
         self.kills = 0
         self.turns = 0
         self.log: list[str] = []
@@ -124,8 +142,8 @@ class World:
         self.snapshot_every = random.choice([4, 15, 60, 100_000])
         self.pipe_bytes = random.choice([50, 200, 1000, 20_000])
         self.control_bytes = random.choice([30, 200, 20_000])
-        self.settings = self._settings()
-        self.supervisor = Life("supervisor", Random(seed))
+        self.settings = self._settings(lines_per_second)
+        self.supervisor = Life("supervisor", Random(seed), Fate())
         self.custodian = Custodian(
             self, [], 64, SimpleNamespace(record=self._record), lambda workers: None, SupervisorFiles(self.supervisor)
         )  # type: ignore[arg-type]
@@ -133,15 +151,18 @@ class World:
         self.clients: list[Client] = []
         self.unborn = random.randint(2, 8)
         self.disturbing = True
-        for role, index in [("router", 0), *(("worker", n) for n in range(workers or random.randint(1, 3)))]:
+        for role, index in [("router", 0), *(("worker", n) for n in range(random.randint(1, 3)))]:
             self._add(role, index)
 
-    def _settings(self) -> Settings:
+    def _settings(self, lines_per_second: float) -> Settings:
+        settings = resolve({}, {"HOME": "/"}).settings
         return replace(
-            resolve({}, {"HOME": "/"}).settings,
+            settings,
+            max_behind_bytes=self.behind_bytes or settings.max_behind_bytes,
             max_line_bytes=MAX_LINE_BYTES,
             heartbeat_seconds=0.05,
-            rate_lines_per_second=0.0,
+            rate_lines_per_second=lines_per_second,
+            rate_burst_lines=2,
             address_rate_lines_per_second=0.0,
         )
 
@@ -170,7 +191,7 @@ class World:
     # Children begin and end.
 
     def _spawn(self, child: SimulatedChild) -> None:
-        child.life = life = Life(child.name, Random(self.random.random()), self._on_death)
+        child.life = life = Life(child.name, Random(self.random.random()), self.fate, self._on_death)
         child.control, theirs = pipe(UNBOUNDED)
         child.control.capacity = self.control_bytes
         child.control.hold()
@@ -306,7 +327,11 @@ class World:
         for client in self.clients:
             if client.can_act and (not self.disturbing or random.random() < 0.3):
                 possible.append(partial(client.act, random))
-            if client.connection.outgoing and (not self.disturbing or random.random() < 0.5):
+            if (
+                client.connection.outgoing
+                and not (self.disturbing and client.deaf)
+                and (not self.disturbing or random.random() < 0.5)
+            ):
                 possible.append(partial(client.connection.client_reads, client.patience))
         if self.unborn and self.custodian.available_workers() and (random.random() < 0.1 or not self.disturbing):
             possible.append(self._connect)
@@ -399,7 +424,9 @@ class World:
             script += b"/quit\n"
         elif ending == "finishes amid a line":
             script += b"and so"
-        client = Client(number, connection, script, ending, random.choice([1, 30, 1000, 1000]))
+        patience = random.choice([1, 30, 1000, 1000])
+        deaf = self.behind_bytes is not None and random.random() < 0.3
+        client = Client(number, connection, script, ending, patience, deaf=deaf)
         self.clients.append(client)
         held = self.custodian.custody.take(self.supervisor.open(connection), int(local), f"c{number}", "::1", local)
         self.custodian.ledger.clear(held.slot)
@@ -411,7 +438,9 @@ class World:
 
     def run(self, turns: int) -> None:
         """So many turns with everything that can go wrong, and then until nothing is left to be done."""
-        for _ in range(turns):
+        for turn in range(turns):
+            if self.goodbye and turn == turns // 2:
+                self._tell(self.children["router"], (SHUTDOWN,), [])
             if not self.turn():
                 self.now += 0.01
         self.rest()
