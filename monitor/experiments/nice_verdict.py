@@ -91,12 +91,13 @@ def _verdict(result: Result, measured: Sequence[Arm], codes: set[str], separatio
     if separation is not None:
         shares = [_mean(result, arm.name, "cpu_share") for arm in measured]
         spread = max(shares) - min(shares)
-        effect = "has no effect" if spread < NO_EFFECT else "has not the effect that it is predicted to have"
-        found = f"between {min(shares):.1%} and {max(shares):.1%} at every level"
+        found = f"{min(shares):.1%} to {max(shares):.1%} over all levels"
+        if spread >= NO_EFFECT:
+            found += "; that it changes at all is not nice: the kernel divides a group's weight among the CPUs by load"
         return Verdict(
             False,
-            f"The renice {effect} on the CPU share ({found}): nice counts only inside one group, "
-            f"and here is {separation}.",
+            f"The renice has no effect between target and rivals, since nice counts only inside one group, and here is "
+            f"{separation}. The share is not what the weights say ({found}).",
         )
     if abs(deviations[worst]) <= TOLERANCE:
         within = abs(deviations[worst]) * 100
