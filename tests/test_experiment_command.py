@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,8 @@ from monitor.experiments.attachment import remembered
 from monitor.experiments.guardian import restore
 from monitor.experiments.nice import NiceExperiment
 from monitor.experiments.placement import choose_cpus, pin, set_nice
-from monitor.experiments.subject import inodes_by_peer_port
+from monitor.experiments.sock_diag import inode_of
+from monitor.experiments.subject import clients_of
 from monitor.process_tree import name_of
 from tests.running import Broker, is_gone, running_broker, wait_until
 from tests.specimens import THREADED, specimen, unprivileged
@@ -180,16 +182,19 @@ def test_the_last_cpu_is_measured_and_the_others_do_the_rest() -> None:
     assert cpus.is_shared is (len(allowed) == 1)
 
 
-def test_sockets_by_their_ports() -> None:
-    heading = b"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
-    middle = b"00000000:00000000 00:00000000 00000000     0        0"
-    lines = [
-        b"   0: 0100007F:22B8 00000000:0000 0A %b 111 1 0 100 0 0 10 0\n" % middle,
-        b"   1: 0100007F:22B8 0100007F:D431 01 %b 222 2 0 20 4 1 10 -1\n" % middle,
-        b"   2: 0100007F:D431 0100007F:22B8 01 %b 333 2 0 20 4 1 10 -1\n" % middle,
-    ]
-    table = heading + b"".join(lines)
-    assert inodes_by_peer_port(table, 8888) == {0: 111, 0xD431: 222}
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_a_socket_by_its_addresses(family: socket.AddressFamily, host: str) -> None:
+    with socket.create_server((host, 0), family=family) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection((host, port)) as client:
+            server, _ = listener.accept()
+            own = client.getsockname()[1]
+            assert inode_of((host, port), (host, own)) == os.fstat(server.fileno()).st_ino
+            assert inode_of((host, own), (host, port)) == os.fstat(client.fileno()).st_ino
+            url = f"chat://[{host}]:{port}" if ":" in host else f"chat://{host}:{port}"
+            assert clients_of([os.getpid()], url, [1, own]) == [1]
+            server.close()
+    assert inode_of((host, port), (host, 1)) is None
 
 
 def test_io(tmp_path: Path) -> None:

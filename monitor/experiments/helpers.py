@@ -39,7 +39,8 @@ class Helper:
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, str(os.getpid()), *arguments],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=None if new_session else 0, start_new_session=new_session,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                process_group=None if new_session else 0, start_new_session=new_session,
             )  # fmt: skip
         finally:
             if cpus is not None:
