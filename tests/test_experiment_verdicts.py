@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,6 +46,12 @@ def test_an_idle_target_is_the_cause() -> None:
     assert cautions["idle_target"].is_void
     assert "nice 0 40%" in cautions["idle_target"].text
     assert "too little to do" in verdict.text
+
+
+def test_a_wait_that_is_not_over_is_no_idleness() -> None:
+    found = nice_result(SHARES, P99, demand=0.9, run_delay_per_slice=0.3)
+    assert "idle_target" not in concluded(replace(found, parameters={"seconds": 3.0}))[0]
+    assert "idle_target" in concluded(replace(found, parameters={"seconds": 30.0}))[0]
 
 
 def test_autogroup_makes_a_renice_void() -> None:

@@ -58,7 +58,7 @@ def _cautions(
     if any(policy not in FAIR_POLICIES for policy in policies):
         text = f"scheduling policy {', '.join(map(str, policies))}: nice counts under SCHED_OTHER and SCHED_BATCH only"
         found.append(Caution("policy", text, is_void=True))
-    idle = [arm for arm in measured if _mean(result, arm.name, "demand") < BUSY]
+    idle = [arm for arm in measured if _mean(result, arm.name, "demand") + _uncounted(result, arm.name) < BUSY]
     if idle:
         shares = ", ".join(f"{arm.name} {_mean(result, arm.name, 'demand'):.0%}" for arm in idle)
         text = f"the target did not want the CPU all the time ({shares}): what it left is not a matter of weights"
@@ -136,6 +136,11 @@ def _latency(result: Result, measured: Sequence[Arm]) -> str:
         f"; chat p99 is {here.mean * 1e3:.1f} ms at {arm_name(0)} and {there.mean * 1e3:.1f} ms at "
         f"{highest.name}{intervals}"
     )
+
+
+def _uncounted(result: Result, arm: str) -> float:
+    """What the accounts may lack of the time that the target was ready: they get a wait only when it is over."""
+    return _mean(result, arm, "run_delay_per_slice") / float(result.parameters.get("seconds", 1.0))
 
 
 def _mean(result: Result, arm: str, key: str) -> float:
