@@ -152,7 +152,8 @@ class Sampler:
         below = procfs.descendants(supervisor_pid, children)
         labs = registry.read(self.state_dir, processes)
         for lab in labs:
-            below += [pid for pid in (lab.pid, *procfs.descendants(lab.pid, children), *lab.names) if pid not in below]
+            below += [lab.pid, *procfs.descendants(lab.pid, children), *lab.names]
+        below = list(dict.fromkeys(below))
         named = {entry["pid"] for entry in roster.processes}
         titles = {pid: procfs.cmdline(pid) or [] for pid in below if pid not in named}
         zombies = procfs.zombies_by_parent(processes.values())

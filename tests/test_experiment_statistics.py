@@ -6,6 +6,7 @@ import argparse
 import math
 import random
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -113,7 +114,7 @@ def test_overlap_is_unknown_without_an_interval() -> None:
 def test_a_level_is_a_factor_of_about_a_quarter() -> None:
     assert len(WEIGHTS) == 40
     assert (weight(-20), weight(-10), weight(0), weight(5), weight(19)) == (88761, 9548, 1024, 335, 15)
-    for heavier, lighter in zip(WEIGHTS, WEIGHTS[1:], strict=False):
+    for heavier, lighter in pairwise(WEIGHTS):
         assert 1.17 < heavier / lighter < 1.31
 
 

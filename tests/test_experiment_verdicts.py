@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -47,6 +48,12 @@ def test_an_idle_target_is_the_cause() -> None:
     assert "too little to do" in verdict.text
 
 
+def test_a_wait_that_is_not_over_is_no_idleness() -> None:
+    found = nice_result(SHARES, P99, demand=0.9, run_delay_per_slice=0.3)
+    assert "idle_target" not in concluded(replace(found, parameters={"seconds": 3.0}))[0]
+    assert "idle_target" in concluded(replace(found, parameters={"seconds": 30.0}))[0]
+
+
 def test_autogroup_makes_a_renice_void() -> None:
     where = "the target in its session (autogroup 7), the rivals in its session (autogroup 8)"
     cautions, verdict = concluded(nice_result({0: 0.5, 5: 0.49, 19: 0.505}, P99), where)
@@ -61,7 +68,7 @@ def test_a_cgroup_is_named_as_such() -> None:
         nice_result({0: 0.5, 19: 0.2}, P99), "the target in cgroup /a, the rivals in the system"
     )
     assert "cgroup" in cautions and "autogroup" not in cautions
-    assert "not the effect that it is predicted" in verdict.text
+    assert "no effect between" in verdict.text and "among the CPUs" in verdict.text
 
 
 def test_a_policy_without_nice() -> None:

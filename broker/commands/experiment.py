@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import shlex
 import signal
 import sys
@@ -36,9 +37,23 @@ _PLAIN_WIDTH = 200
 """Columns of what goes into a pipe or a file."""
 
 
+class _ExperimentParser(CommandParser):
+    """Takes a list that begins with a negative number for the value that it is, and not for options."""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """`--levels -10,0` as if it were written `--levels=-10,0`."""
+        joined: list[str] = []
+        for word in sys.argv[1:] if args is None else args:
+            if joined and joined[-1].startswith("--") and re.fullmatch(r"-[0-9][0-9,]*(,-?[0-9]+)*", word):
+                joined[-1] += f"={word}"
+            else:
+                joined.append(word)
+        return super().parse_known_args(joined, namespace)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One subcommand for each experiment, and two for reports."""
-    commands = parser.add_subparsers(metavar="EXPERIMENT", required=True, parser_class=CommandParser)
+    commands = parser.add_subparsers(metavar="EXPERIMENT", required=True, parser_class=_ExperimentParser)
     for name in EXPERIMENTS:
         experiment = experiment_class(name)
         own = commands.add_parser(name, help=experiment.summary, description=experiment.summary, allow_abbrev=False)
@@ -80,13 +95,13 @@ def run(arguments: argparse.Namespace) -> int:
 def _experiment(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that everything is put away as after Ctrl-C
     out = arguments.out or _path(f"broker-experiment-{arguments.experiment}-{time.strftime('%Y%m%d-%H%M%S')}")
+    experiment = experiment_class(arguments.experiment)(arguments)
     report.check_out(out)
     seed = random.SystemRandom().randrange(1_000_000) if arguments.seed is None else arguments.seed
     command = ["broker", "experiment", *sys.argv[2:]]
     if arguments.seed is None:
         command += ["--seed", str(seed)]
     console = Console(highlight=False, markup=False, emoji=False)
-    experiment = experiment_class(arguments.experiment)(arguments)
     try:
         with _Watching() as progress:
             result = carry_out(experiment, arguments.repeat, seed, command, progress)

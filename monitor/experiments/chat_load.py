@@ -76,12 +76,13 @@ class ChatLoad:
     """Connected and entered when its `with` block begins; gone when it ends.
 
     `holders` are the processes that the clients are to be with: of a broker with other workers more clients are
-    connected than it takes, and those elsewhere leave again.
+    connected than it takes, and those elsewhere leave again. In a `separate_session` the load does not count for the
+    broker's autogroup.
     """
 
     def __init__(
         self, plan: LoadPlan, subject: Subject, cpus: Iterable[int] | None, seed: int, holders: Sequence[int] = (),
-        workers: int = 1,
+        workers: int = 1, separate_session: bool = False,
     ) -> None:  # fmt: skip
         self._plan = plan
         self._subject = subject
@@ -91,6 +92,7 @@ class ChatLoad:
         self._chat = Helper(
             "monitor.experiments.open_loop", [*map(str, arguments), str(plan.rate), str(plan.text_bytes), str(seed)],
             cpus,
+            new_session=separate_session,
         )  # fmt: skip
         self._helpers = [self._chat]
         self._pressure: Helper | None = None
@@ -100,6 +102,7 @@ class ChatLoad:
                 f"monitor.experiments.{plan.pressure.module}",
                 [subject.url, f"p{seed:08x}", *plan.pressure.arguments, *spare],
                 cpus,
+                new_session=separate_session,
             )
             self._helpers.append(self._pressure)
 

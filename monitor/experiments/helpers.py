@@ -25,14 +25,22 @@ ANSWER_SECONDS: Final = 60.0
 class Helper:
     """One helper process: lists of JSON go in with `tell` and come out with `expect`."""
 
-    def __init__(self, module: str, arguments: Sequence[str] = (), cpus: Iterable[int] | None = None) -> None:
+    def __init__(
+        self,
+        module: str,
+        arguments: Sequence[str] = (),
+        cpus: Iterable[int] | None = None,
+        new_session: bool = False,
+    ) -> None:
+        """Start it, on these CPUs; in the command's session, unless it is to have a new one."""
         own = os.sched_getaffinity(0)
         if cpus is not None:
             os.sched_setaffinity(0, set(cpus))  # inherited; safer than a preexec_fn
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, str(os.getpid()), *arguments],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                process_group=None if new_session else 0, start_new_session=new_session,
             )  # fmt: skip
         finally:
             if cpus is not None:

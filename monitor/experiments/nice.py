@@ -139,7 +139,7 @@ class NiceExperiment(Experiment):
         )  # fmt: skip
         parser.add_argument(
             "--separate-sessions", action="store_true",
-            help="put the rivals into sessions of their own, to see what autogroup makes of nice",
+            help="put rivals and load into sessions of their own, to see what autogroup makes of nice",
         )  # fmt: skip
         where = parser.add_mutually_exclusive_group()
         where.add_argument(
@@ -232,13 +232,14 @@ class NiceExperiment(Experiment):
                 set_nice(pid, 0)
             holders = targets if self.role == "worker" and self.attachment is not None else ()
             workers = len(broker.chosen("workers"))
-            load = stack.enter_context(ChatLoad(self.plan, broker, self.cpus.others, slot.seed, holders, workers))
+            separate = self.arguments.separate_sessions
+            load = stack.enter_context(
+                ChatLoad(self.plan, broker, self.cpus.others, slot.seed, holders, workers, separate)
+            )
             for pid in targets:
                 pin(pid, {self.cpus.measured})
                 set_nice(pid, level)
-            crowd = stack.enter_context(
-                Rivals(rivals, self.cpus.measured, 0, separate_sessions=self.arguments.separate_sessions)
-            )
+            crowd = stack.enter_context(Rivals(rivals, self.cpus.measured, 0, separate_sessions=separate))
             self._note_scopes(targets, crowd.pids)
             outcome = self._measure(load, targets, crowd.pids, tick)
             if subject.has_changed(broker, targets):

@@ -58,7 +58,7 @@ def _cautions(
     if any(policy not in FAIR_POLICIES for policy in policies):
         text = f"scheduling policy {', '.join(map(str, policies))}: nice counts under SCHED_OTHER and SCHED_BATCH only"
         found.append(Caution("policy", text, is_void=True))
-    idle = [arm for arm in measured if _mean(result, arm.name, "demand") < BUSY]
+    idle = [arm for arm in measured if _mean(result, arm.name, "demand") + _uncounted(result, arm.name) < BUSY]
     if idle:
         shares = ", ".join(f"{arm.name} {_mean(result, arm.name, 'demand'):.0%}" for arm in idle)
         text = f"the target did not want the CPU all the time ({shares}): what it left is not a matter of weights"
@@ -91,12 +91,13 @@ def _verdict(result: Result, measured: Sequence[Arm], codes: set[str], separatio
     if separation is not None:
         shares = [_mean(result, arm.name, "cpu_share") for arm in measured]
         spread = max(shares) - min(shares)
-        effect = "has no effect" if spread < NO_EFFECT else "has not the effect that it is predicted to have"
-        found = f"between {min(shares):.1%} and {max(shares):.1%} at every level"
+        found = f"{min(shares):.1%} to {max(shares):.1%} over all levels"
+        if spread >= NO_EFFECT:
+            found += "; that it changes at all is not nice: the kernel divides a group's weight among the CPUs by load"
         return Verdict(
             False,
-            f"The renice {effect} on the CPU share ({found}): nice counts only inside one group, "
-            f"and here is {separation}.",
+            f"The renice has no effect between target and rivals, since nice counts only inside one group, and here is "
+            f"{separation}. The share is not what the weights say ({found}).",
         )
     if abs(deviations[worst]) <= TOLERANCE:
         within = abs(deviations[worst]) * 100
@@ -135,6 +136,11 @@ def _latency(result: Result, measured: Sequence[Arm]) -> str:
         f"; chat p99 is {here.mean * 1e3:.1f} ms at {arm_name(0)} and {there.mean * 1e3:.1f} ms at "
         f"{highest.name}{intervals}"
     )
+
+
+def _uncounted(result: Result, arm: str) -> float:
+    """What the accounts may lack of the time that the target was ready: they get a wait only when it is over."""
+    return _mean(result, arm, "run_delay_per_slice") / float(result.parameters.get("seconds", 1.0))
 
 
 def _mean(result: Result, arm: str, key: str) -> float:

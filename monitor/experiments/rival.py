@@ -1,7 +1,7 @@
 """A rival for CPU time: a process that does nothing but run, until its parent ends it or ends itself.
 
-`python -m monitor.experiments.rival CPU NICE shared|separate` is one; `Rivals` starts them, in the command's process.
-In a session of its own (`separate`) it is in another autogroup than the parties, sched(7).
+`python -m monitor.experiments.rival PARENT CPU NICE` is one; `Rivals` starts them, in the command's process.
+In a session of its own it is in another autogroup than the parties, sched(7).
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ class Rivals:
     """So many of them, running within a `with` block."""
 
     def __init__(self, count: int, cpu: int, nice: int = 0, separate_sessions: bool = False) -> None:
-        self._arguments = [str(cpu), str(nice), "separate" if separate_sessions else "shared"]
+        self._arguments = [str(cpu), str(nice)]
+        self._separate_sessions = separate_sessions
         self._count = count
         self._helpers: list[Helper] = []
 
     def __enter__(self) -> Rivals:
         try:
             for _ in range(self._count):
-                self._helpers.append(Helper("monitor.experiments.rival", self._arguments))
+                self._helpers.append(
+                    Helper("monitor.experiments.rival", self._arguments, new_session=self._separate_sessions)
+                )
             for helper in self._helpers:
                 helper.expect("running")
         except BaseException:
@@ -49,9 +52,7 @@ class Rivals:
 
 def live(conductor: Conductor, arguments: list[str]) -> None:
     """Run until killed."""
-    cpu, nice, session = arguments
-    if session == "separate":
-        os.setsid()
+    cpu, nice = arguments
     os.sched_setaffinity(0, {int(cpu)})
     os.setpriority(os.PRIO_PROCESS, 0, int(nice))
     conductor.say("running")

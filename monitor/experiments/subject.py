@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,8 +22,8 @@ from broker.control_client import ask
 from broker.errors import BrokerError
 from broker.linux import die_with_parent
 from broker.urls import parse_listener_url
-from monitor import procfs
 from monitor.experiments.placement import ExperimentError
+from monitor.experiments.sock_diag import inode_of
 
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 10.0
@@ -117,26 +118,15 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def clients_of(pids: Iterable[int], url: str, ports: Sequence[int]) -> list[int]:
     """The indices of those clients, given by their TCP ports, whose sockets these processes hold.
 
-    A socket is known by its inode: that of the broker's end of a connection stands in `/proc/net/tcp`, proc(5). With a
-    local socket there are no ports, and everybody is taken.
+    The broker's end of each connection is known by its inode. With a local socket there are no ports, and everybody is
+    taken.
     """
     where = parse_listener_url(url)
-    if where.path is not None:
+    if where.path is not None or where.port is None:
         return list(range(len(ports)))
-    table = procfs.read("/proc/net/tcp6" if ":" in (where.host or "") else "/proc/net/tcp") or b""
-    inodes = inodes_by_peer_port(table, where.port or 0)
+    host = str(socket.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM)[0][4][0])
     held = {inode for pid in pids for inode in _socket_inodes(pid)}
-    return [index for index, port in enumerate(ports) if inodes.get(port) in held]
-
-
-def inodes_by_peer_port(table: bytes, port: int) -> dict[int, int]:
-    """Of the connections that this end accepted on `port`: the peer's port to the inode of this end's socket."""
-    found = {}
-    for line in table.splitlines()[1:]:
-        words = line.split()
-        if len(words) > 9 and int(words[1].rpartition(b":")[2], 16) == port:
-            found[int(words[2].rpartition(b":")[2], 16)] = int(words[9])
-    return found
+    return [index for index, port in enumerate(ports) if inode_of((host, where.port), (host, port)) in held]
 
 
 def _socket_inodes(pid: int) -> Iterator[int]:

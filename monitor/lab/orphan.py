@@ -72,9 +72,11 @@ def _orphan(stage: Stage, show: Show, name: str) -> int:
     stage.wait_for(lambda: show.process(pid).ppid != before, f"PID {pid} has another parent")
     after = show.process(pid).ppid
     process = procfs.process_stat(after)
-    adopter = "this lab" if after == os.getpid() else process.comm if process else "?"
+    comm = process.comm if process else "?"
+    adopter = Words("this lab", "本实验进程") if after == os.getpid() else Words(comm, comm)
     show.check(command)
-    show.say(_ADOPTED.format(name=name, pid=pid, before=before, after=after, adopter=adopter))
+    told = {"name": name, "pid": pid, "before": before, "after": after}
+    show.say(Words(_ADOPTED.en.format(**told, adopter=adopter.en), _ADOPTED.zh.format(**told, adopter=adopter.zh)))
     return pid
 
 

@@ -24,7 +24,7 @@ from monitor.lab.stage import LabError, Stage
 from monitor.lab.words import Words
 from monitor.stat import stat_of
 
-_KINDS: Final = ("hung", "died", "killed", "restarting", "started", "ready", "gave-up")
+_KINDS: Final = ("hung", "died", "killed", "restarting", "started", "ready", "recovered", "gave-up")
 _CLIENTS: Final = 12
 _SAY_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 0.05
@@ -46,11 +46,15 @@ _NOBODY_ELSE = Words(
     "本实验的客户端都在 {name} 上：它是唯一的 worker，这段时间谁也聊不了天。",
 )
 _OUTCOME = Words(
-    "{name} is PID {pid} now. While it was stopped the others' room went on: {others} lines came to them. Of the "
-    "clients "
-    "with {name}, {lost} were disconnected, and the rest has {late} lines by now.",
-    "{name} 现在是 PID {pid}。它停住的时候，别人照常聊天，收到 {others} 行。在 {name} 上的客户端有 {lost} 个断了线，"
-    "其余的到现在收到 {late} 行。",
+    "{name} is PID {pid} now. While it was stopped the others' room went on: {others} lines came to them.",
+    "{name} 现在是 PID {pid}。它停住的时候，别人照常聊天，收到 {others} 行。",
+)
+_LOST = Words(
+    "{lost} of the {here} clients with it were disconnected.", "在它上面的 {here} 个客户端里有 {lost} 个断了线。"
+)
+_KEPT = Words(
+    "None of the {here} clients with it was disconnected; they have got {late} lines by now.",
+    "在它上面的 {here} 个客户端一个也没有断线，到现在收到 {late} 行。",
 )
 _NOTHING = Words(
     "Nothing was done about it within {seconds:g} s, and it is told to go on. With a larger --seconds than the "
@@ -93,7 +97,8 @@ def run(stage: Stage, show: Show, name: str, state_dir: Path) -> None:
         heard = _count(others) if others else 0
         lost, late = _look_at(here)
         show.check(f"ps -o pid,ppid,stat,args -p {successor}")
-        show.say(_OUTCOME.format(name=name, pid=successor, others=heard, lost=lost, late=late))
+        show.say(_OUTCOME.format(name=name, pid=successor, others=heard))
+        show.say((_LOST if lost else _KEPT).format(here=len(here), lost=lost, late=late))
     for client in clients:
         client.socket.close()
 
@@ -113,6 +118,7 @@ def _follow(
     """Tell of each event about that worker until its successor is ready; its PID, None if there is none in time."""
     began = time.monotonic()
     said, next_say = 0, began
+    successor: int | None = None
     while (now := time.monotonic()) < began + stage.seconds:
         if others and now >= next_say:
             said, next_say = said + 1, now + _SAY_SECONDS
@@ -124,10 +130,10 @@ def _follow(
                 if event["process"] == name and event["kind"] in _KINDS:
                     show.line(f"  {now - began:5.1f} s  {event['kind']:10} {event['text']}")
                     if event["kind"] == "ready":
-                        return int(event["pid"])
-        if not stage.hold(_LOOK_SECONDS):
+                        successor = int(event["pid"])
+        if successor is not None or not stage.hold(_LOOK_SECONDS):
             break
-    return None
+    return successor
 
 
 def _count(clients: list[ChatClient]) -> int:
