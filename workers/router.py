@@ -9,6 +9,7 @@ they are. Touches no client's socket, and blocks on nothing but the journal's ap
 from __future__ import annotations
 
 import contextlib
+import gc
 import marshal
 from typing import Any, Final, Literal
 
@@ -79,7 +80,12 @@ class RouterProcess(ChildProcess):
         if settings.durability != "none":
             durability: Literal["process", "power"] = "power" if settings.durability == "power" else "process"
             self.journal = self.platform.journal(settings.state_dir / JOURNAL_DIR, durability, birth.run)
-        self.state = self._recover()
+        gc.disable()  # nothing of what is recovered is garbage, and looking at it again and again would take as long
+        try:
+            self.state = self._recover()
+        finally:
+            gc.freeze()
+            gc.enable()
         self._journal_state = "off" if self.journal is None else "ok"
 
     def _recover(self) -> RouterState:
