@@ -36,8 +36,8 @@ lint: $(VENV)/.installed-dev ## check style with ruff
 types: $(VENV)/.installed-dev ## check types with mypy, strict
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed ## measure fan-out on this machine
-	$(BIN)/python -m benchmarks.fanout $(ARGS)
+bench: $(VENV)/.installed ## measure side by side with other servers (ARGS=--quick looks)
+	$(BIN)/python -m benchmarks.suite $(ARGS)
 
 clean: ## remove what the targets above made
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

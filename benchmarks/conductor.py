@@ -23,8 +23,10 @@ from benchmarks.errors import LoadError
 from benchmarks.load_process import Errand, Outcome, live
 from benchmarks.plan import Load, Names, Room, plan
 from benchmarks.probe import prepare
-from benchmarks.report import Measurement, Verdict, latency_of
+from benchmarks.report import Measurement, Rest, Verdict, latency_of
+from broker.errors import UsageError
 from broker.urls import ListenerURL
+from monitor import procfs
 
 _SAMPLES: Final = 40_000
 """About so many latencies are noted in one measurement."""
@@ -81,6 +83,37 @@ def measure(load: Load, server: Server) -> Measurement:
         server=None if before.server is None or after.server is None else cpu.used(before.server, after.server),
         generator=cpu.used(before.generator, after.generator),
         verdict=judge(rooms, said, outcomes),
+    )
+
+
+def measure_rest(load: Load, server: Server) -> Rest:
+    """Have all clients of the load enter, and then do nothing for its `seconds`; errors as for `measure`."""
+    if server.pid is None:
+        raise UsageError("what a server needs at rest can only be measured if its PID is known")
+    rooms = plan(load)
+    counters = Counters(load.processes)
+    with _load_processes(load, rooms, server.url, counters) as processes:
+        before = _Moment(counters, processes.pids, server)
+        processes.collect("entered", _ENTER_SECONDS)
+        after = _Moment(counters, processes.pids, server)
+        processes.pause(load.warm_up_seconds)
+        pids = cpu.tree(server.pid)
+        slices_before, began = cpu.slices(pids), time.monotonic()
+        processes.pause(load.seconds)
+        slices, seconds = cpu.slices(pids) - slices_before, time.monotonic() - began
+        rested = _Moment(counters, processes.pids, server)
+        pss_bytes = sum(procfs.pss_bytes(pid) or 0 for pid in pids)
+        processes.tell("leave")
+    assert before.server is not None and after.server is not None and rested.server is not None
+    return Rest(
+        load=load,
+        url=str(server.url),
+        enter_seconds=after.at - before.at,
+        enter_server=cpu.used(before.server, after.server),
+        enter_generator=cpu.used(before.generator, after.generator),
+        pss_bytes=pss_bytes,
+        wake_ups_per_second=slices / seconds,
+        cores=sum(process.seconds for process in cpu.used(after.server, rested.server)) / (rested.at - after.at),
     )
 
 

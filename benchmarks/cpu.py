@@ -7,7 +7,7 @@ the second is not seen: processes that end while they are measured are not what 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from benchmarks.errors import LoadError
@@ -44,6 +44,11 @@ def look(names: Mapping[int, str | None]) -> Look:
     if not found:
         raise LoadError(f"there is no process {next(iter(names), 0)} whose CPU time could be measured")
     return found
+
+
+def slices(pids: Iterable[int]) -> int:
+    """How often the scheduler has put a thread of these processes on a CPU; at rest, how often they woke up."""
+    return sum(stat.slices for stat in map(procfs.total_schedstat, pids) if stat is not None)
 
 
 def used(before: Look, after: Look) -> list[ProcessCPU]:

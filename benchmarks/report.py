@@ -60,6 +60,23 @@ class Measurement:
         return self.deliveries / self.seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What clients that say nothing cost: how long all took to connect, register and join, who used how much CPU time
+    for that, and then the memory of all processes of the server, how often they woke up, and of how many cores they
+    used the time.
+    """
+
+    load: Load
+    url: str
+    enter_seconds: float
+    enter_server: list[ProcessCPU]
+    enter_generator: list[ProcessCPU]
+    pss_bytes: int
+    wake_ups_per_second: float
+    cores: float
+
+
 def latency_of(samples_ns: array[int]) -> Latency | None:
     """The percentiles (nearest rank) of some samples; None of none."""
     ordered = sorted(samples_ns)

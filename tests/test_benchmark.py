@@ -293,11 +293,11 @@ def fanout(*options: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("demand", [("--window", "4"), ("--rate", "500")], ids=["window", "rate"])
-@pytest.mark.parametrize("processes", ["1", "3"])
-def test_a_small_run_is_exact(demand: tuple[str, str], processes: str) -> None:
+@pytest.mark.parametrize(("processes", "protocol"), [("1", "chat"), ("3", "chat"), ("2", "irc")])
+def test_a_small_run_is_exact(demand: tuple[str, str], processes: str, protocol: str) -> None:
     result = fanout(
-        "--clients", "20", "--rooms", "2", "--senders", "3", "--seconds", "0.5", "--warm-up", "0.1", "--workers", "2",
-        "--processes", processes, *demand,
+        "--protocol", protocol, "--clients", "20", "--rooms", "2", "--senders", "3", "--seconds", "0.5",
+        "--warm-up", "0.1", "--workers", "2", "--processes", processes, *demand,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr + result.stdout
     figures = json.loads(result.stdout)

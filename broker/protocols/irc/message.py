@@ -7,7 +7,7 @@ message-tags; modern.ircdocs.horse, "Message Format". A line is without its end 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 BODY_BYTES: Final = 510
@@ -57,7 +57,9 @@ def parse(text: str) -> Message | None:
     if text.startswith(":"):
         text = text.partition(" ")[2].lstrip(" ")
     head, colon, last = text.partition(" :")
-    parameters = [word for word in head.split(" ") if word]
+    parameters = head.split(" ")
+    if "" in parameters:  # there were several spaces in a row
+        parameters = [word for word in parameters if word]
     if not parameters:
         return None
     command = parameters.pop(0).upper()
@@ -98,15 +100,14 @@ def is_client_tag(key: str) -> bool:
     return _CLIENT_TAG.fullmatch(key) is not None
 
 
-def assemble(tags: Iterable[str], body: str) -> bytes:
+def assemble(tags: Sequence[str], body: str) -> bytes:
     """The bytes of a line with its end; a body that is too long loses its end, tags that are too long are left out."""
     data = body.encode()
     if len(data) > BODY_BYTES:
         data = cut(data, BODY_BYTES)
-    written = ";".join(tags)
-    if not written:
+    if not tags:
         return data + b"\r\n"
-    section = f"@{written} ".encode()
+    section = f"@{';'.join(tags)} ".encode()
     return (section if len(section) <= TAG_SECTION_BYTES else b"") + data + b"\r\n"
 
 

@@ -102,7 +102,9 @@ def _query_maker(source: Source, query: str, answer: bool, tags: Tags) -> MakeMe
 
 def deliver_to_all(request: Request, kind: Speech, make: MakeMessage) -> None:
     """Deliver to each target of the first parameter; a failure is told of, unless it was a NOTICE."""
-    targets = list(dict.fromkeys(word for word in request.parameters[0].split(",") if word))
+    targets = [request.parameters[0]]
+    if "," in targets[0]:
+        targets = list(dict.fromkeys(word for word in targets[0].split(",") if word))
     request.session.spoke_at = request.chat.now
     for index, target in enumerate(targets):
         if index >= TARGETS:
