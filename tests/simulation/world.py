@@ -258,6 +258,7 @@ class World:
         process.loop.wake_up()
         if process.loop.stopped:
             process.finish()
+            self.kills -= 1  # it is none
             child.life.kill()
 
     def _on_death(self, life: Life) -> None:
