@@ -9,7 +9,7 @@ import pytest
 
 from monitor.experiments import fork, io, workers
 from monitor.experiments.design import Arm
-from monitor.experiments.nice_verdict import conclude
+from monitor.experiments.nice_verdict import arm_name, conclude
 from monitor.experiments.result import Caution, Result, Trial, Verdict
 from monitor.experiments.runner import general_cautions
 from tests.experiments import nice_result, result
@@ -86,10 +86,23 @@ def test_who_else_was_there_is_named() -> None:
     assert not cautions["interference"].is_void  # shares are of what was left
 
 
-def test_deliveries_that_did_not_come_make_latencies_void() -> None:
+def test_deliveries_that_did_not_come_make_latencies_lower_bounds() -> None:
     cautions, _ = concluded(nice_result(SHARES, P99, missing=2.0))
-    assert cautions["missing"].is_void
-    assert "18 deliveries" in cautions["missing"].text
+    assert "nice 0 6, " in cautions["missing"].text
+    assert cautions["missing"].is_void, "what the others are compared with is not known"
+
+
+def test_deliveries_that_did_not_come_at_another_level_than_0_make_nothing_void() -> None:
+    made = nice_result(SHARES, P99)
+    highest = arm_name(max(SHARES))
+    trials = [
+        replace(trial, values={**trial.values, "missing": 5.0}) if trial.arm == highest else trial
+        for trial in made.trials
+    ]
+    cautions, verdict = concluded(replace(made, trials=tuple(trials)))
+    assert f"{highest} 15; there the latencies are lower bounds" in cautions["missing"].text
+    assert not cautions["missing"].is_void
+    assert verdict.agrees
 
 
 def test_a_load_that_is_late_itself() -> None:

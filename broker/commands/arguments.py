@@ -18,7 +18,7 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
         hint = ""
-        for word in message.split():
+        for word in message.replace(":", " ").split():
             nearest = get_close_matches(word, self._option_string_actions, n=1) if word.startswith("--") else []
             if nearest and nearest[0] != word:
                 hint = f" (did you mean {nearest[0]}?)"

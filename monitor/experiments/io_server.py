@@ -51,11 +51,11 @@ class EchoServer:
         self._events += 1
         try:
             data = connection.recv(4096)
+            if data:
+                connection.send(data)
         except OSError:  # the clients are ended, not asked to end
             data = b""
-        if data:
-            connection.send(data)
-        else:
+        if not data:
             self._loop.unregister(connection.fileno())
             del self._connections[connection.fileno()]
             connection.close()

@@ -73,10 +73,11 @@ def _cautions(
             f"{f'; the hypervisor kept {stolen:.0%}' if stolen >= 0.01 else ''}; shares are of what was left"
         )
         found.append(Caution("interference", text))
-    missing = sum(sum(result.values(arm.name, "missing")) for arm in result.arms)
-    if missing:
-        text = f"{missing:.0f} deliveries did not come: the latencies of their arms are too good"
-        found.append(Caution("missing", text, is_void=True))
+    missing = {arm.name: sum(result.values(arm.name, "missing")) for arm in result.arms}
+    if any(missing.values()):
+        which = ", ".join(f"{name} {count:.0f}" for name, count in missing.items() if count)
+        text = f"deliveries that did not come in time: {which}; there the latencies are lower bounds"
+        found.append(Caution("missing", text, is_void=bool(missing.get(arm_name(0)))))
     late = _mean(result, arm_name(0), "lateness_p99")
     if late > _LATE * (_mean(result, arm_name(0), "latency_p99") or 1.0):
         text = f"the load itself was up to {late * 1e3:.1f} ms late at nice 0, which is in the latencies"

@@ -56,11 +56,12 @@ def look(state_dir: Path) -> Subject:
 
 
 def _best_url(urls: Sequence[str]) -> str:
-    """A TCP listener on this machine if there is one: whose clients can be told apart by their ports."""
-    tcp = [url for url in urls if parse_listener_url(url).path is None]
-    if not urls:
-        raise ExperimentError("the broker has no listener that clients of a load could connect to")
-    url = (tcp or list(urls))[0]
+    """A listener of the plain protocol, a TCP one if there is one: its clients can be told apart by their ports."""
+    plain = [url for url in urls if parse_listener_url(url).protocol == "chat"]
+    tcp = [url for url in plain if parse_listener_url(url).path is None]
+    if not plain:
+        raise ExperimentError("the broker has no listener of the chat protocol (chat://…) for the load to connect to")
+    url = (tcp or plain)[0]
     where = parse_listener_url(url)
     if where.host in ("0.0.0.0", "::"):
         return url.replace("[::]", "[::1]").replace("0.0.0.0", "127.0.0.1")

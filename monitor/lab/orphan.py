@@ -10,7 +10,7 @@ from broker.linux import die_with_parent
 from monitor import procfs
 from monitor.lab import calls
 from monitor.lab.show import Show
-from monitor.lab.stage import Stage, entitle, sleep_for_ever
+from monitor.lab.stage import Stage, entitle
 from monitor.lab.words import Words
 
 _ABOUT = Words(
@@ -55,9 +55,7 @@ def run(stage: Stage, show: Show) -> None:
 def _orphan(stage: Stage, show: Show, name: str) -> int:
     reader, writer = os.pipe()
     ending_reader, ending_writer = os.pipe()
-    parent = stage.act(
-        "lab-parent", partial(_parent, name, writer, (ending_reader, ending_writer), stage.bound_seconds)
-    )
+    parent = stage.act("lab-parent", partial(_parent, stage, name, writer, (ending_reader, ending_writer)))
     os.close(writer)
     os.close(ending_reader)
     with open(reader, "rb") as answer:
@@ -80,7 +78,7 @@ def _orphan(stage: Stage, show: Show, name: str) -> int:
     return pid
 
 
-def _parent(name: str, writer: int, ending: tuple[int, int], bound_seconds: int) -> None:
+def _parent(stage: Stage, name: str, writer: int, ending: tuple[int, int]) -> None:
     """Fork the child that is to be an orphan, and end when told to, or when the lab has ended."""
     lab = os.getppid()
     os.close(ending[1])  # or there would be no end to read, as long as this process has it open itself
@@ -88,10 +86,11 @@ def _parent(name: str, writer: int, ending: tuple[int, int], bound_seconds: int)
     if pid == 0:
         os.close(ending[0])
         entitle(name)
-        signal.alarm(bound_seconds)  # it is bound to nobody, so this is what bounds it
+        signal.alarm(stage.bound_seconds)
         os.write(writer, b"%d\n" % os.getpid())
         os.close(writer)
-        sleep_for_ever()
+        stage.outlast_parent()
+        os._exit(0)
     os.close(writer)
     if die_with_parent(lab):
         os.read(ending[0], 1)

@@ -2,8 +2,8 @@
 
 Runs in the process of `broker lab`. Four nets, each for what falls through the one before: the `with` block ends all
 its processes, also after Ctrl-C, TERM and HUP; the kernel kills them with the lab (PR_SET_PDEATHSIG), even stopped
-ones; an alarm kills those that have outlived their parents on purpose; and a lab has an end of its own from the
-beginning.
+ones; those that outlive their parents on purpose hold an end of a pipe, the lifeline, and end when the lab has; and an
+alarm rings for each that is still there when its lab should long have ended.
 """
 
 from __future__ import annotations
@@ -48,8 +48,10 @@ class Stage:
         self._registration = Registration(state_dir, f"lab-{name}")
         self._pidfds: dict[int, int] = {}
         self._handlers: dict[int, Any] = {}
+        self._lifeline = self._lab_end = -1
 
     def __enter__(self) -> Stage:
+        self._lifeline, self._lab_end = os.pipe()
         for number in _ENDING_SIGNALS:
             self._handlers[number] = signal.signal(number, signal.default_int_handler)
         forget_the_dead(self._state_dir)
@@ -67,6 +69,8 @@ class Stage:
             self.end()
         finally:
             self._registration.remove()
+            os.close(self._lifeline)
+            os.close(self._lab_end)
             handlers.update(self._handlers)
             for number, handler in handlers.items():
                 signal.signal(number, handler)
@@ -82,9 +86,14 @@ class Stage:
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
+            os.close(self._lab_end)  # only the lab has it, so that its end is seen at the other one
             _live(name, body, parent if keeps_parent else None, in_background, self.bound_seconds)
         self.know(pid, name)
         return pid
+
+    def outlast_parent(self) -> None:
+        """What an orphan does: sleep until the lab has ended, however that came about."""
+        os.read(self._lifeline, 1)
 
     @property
     def bound_seconds(self) -> int:
