@@ -36,6 +36,8 @@ from broker.chat import Chat, ChatConfig
 from broker.errors import LocalProtocolError
 from broker.framing import HEADER_BYTES, decode, encode
 from broker.messages import ANSWER, ATTACHED, KICK, KICKED, MOVE, SHUTDOWN, Event, Operation
+from broker.past import Past
+from broker.protocols.irc.state import IrcState, OpenBatch
 from broker.replay import rewound
 from broker.rooms import Group, Room
 from broker.sessions import Session
@@ -88,7 +90,7 @@ def schema_of(*kinds: type[Any]) -> tuple[tuple[str, ...], ...]:
     return tuple((kind.__name__, *(item.name for item in dataclasses.fields(kind))) for kind in kinds)
 
 
-SCHEMA: Final = schema_of(WorkerView, Session, Room, Group)
+SCHEMA: Final = schema_of(WorkerView, Session, Room, Group, Past, IrcState, OpenBatch)
 
 
 @dataclass(slots=True)

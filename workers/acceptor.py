@@ -125,10 +125,10 @@ class AcceptorProcess(ChildProcess):
 
     def _reason_against(self, address: str, listener: int) -> bytes | None:
         settings = self.settings
-        if settings.is_exempt(address):
-            return None
         if self.total >= settings.max_connections:
             text = SERVER_FULL.fill(settings.lang, limit=settings.max_connections)
+        elif settings.is_exempt(address):
+            return None
         elif self.addresses.get(address, 0) >= settings.max_connections_per_address:
             text = ADDRESS_FULL.fill(settings.lang, limit=settings.max_connections_per_address)
         else:
