@@ -116,8 +116,8 @@ def test_interrupted_it_puts_everything_back(number: signal.Signals, broker: Bro
     )  # fmt: skip
     try:
         worker = broker.pids()["worker-0"]
-        wait_until(lambda: os.sched_getaffinity(worker) != os.sched_getaffinity(0), "the worker is pinned")
-        wait_until(lambda: "rival" in {name(pid) for pid in below(process.pid)}, "a rival")
+        wait_until(lambda: os.sched_getaffinity(worker) != os.sched_getaffinity(0), "the worker is pinned", 90)
+        wait_until(lambda: "rival" in {name(pid) for pid in below(process.pid)}, "a rival", 90)
         helpers = below(process.pid)
         process.send_signal(number)
         process.wait(30)
