@@ -153,6 +153,9 @@ class RouterState:
             number, acknowledged, events = decode(body)
             if number != view.received + 1:
                 raise LocalProtocolError(f"frame {number} came where frame {view.received + 1} should")
+            if acknowledged > view.batch:
+                raise LocalProtocolError(f"batch {acknowledged} is acknowledged, and {view.batch} is the last one")
+            waiting = deque(events)
         except (LocalProtocolError, ValueError, TypeError) as error:
             outcome.broken[worker] = str(error)
             return
@@ -160,7 +163,7 @@ class RouterState:
         while view.retained and view.retained[0][0] <= acknowledged:
             view.retained_bytes -= len(view.retained.popleft()[1])
         view.acknowledged = max(view.acknowledged, acknowledged)
-        view.waiting.append((number, deque(events)))
+        view.waiting.append((number, waiting))
         if not held:
             self._go_on(outcome, worker)
 
@@ -181,14 +184,18 @@ class RouterState:
                 except Exception:
                     # The next router would stumble over it too: whoever said it goes, nobody else.
                     outcome.bugs.append(traceback.format_exc())
-                    chat.expel(now, event[1])
+                    self._expel(outcome, event)
                 if chat.ordered_bytes >= BATCH_BYTES:
                     self._cut(outcome)
             view.applied = number
-            view.owed |= (
-                owing  # only now: a batch that was cut meanwhile has acknowledged no more than the frame before
-            )
+            view.owed |= owing  # only now: what was cut meanwhile has acknowledged no more than the frame before
             view.waiting.popleft()
+
+    def _expel(self, outcome: Outcome, event: Event) -> None:
+        try:
+            self.chat.expel(self.now, event[1])
+        except Exception:
+            outcome.bugs.append(traceback.format_exc())
 
     def _begin(self, _outcome: Outcome, run: bytes) -> None:
         self.run = run

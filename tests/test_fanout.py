@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from broker.errors import LocalProtocolError
 from broker.fanout import Fanout
-from broker.messages import ADD, CLOSE, PUBLISH, REMOVE, SEND, Operation
+from broker.messages import ADD, ADOPT, CLOSE, DETACH, PUBLISH, REMOVE, SEND, Operation
 
 SESSIONS, GROUPS = range(1, 6), range(1, 4)
 _session, _group, _data = st.sampled_from(SESSIONS), st.sampled_from(GROUPS), st.binary(min_size=1, max_size=3)
@@ -107,3 +107,51 @@ def test_an_unknown_operation_is_a_bug() -> None:
     fanout.add_session(1, 1)
     with pytest.raises(LocalProtocolError):
         fanout.merge([(99, 1)])
+
+
+class MovingTarget:
+    """What a session that comes from elsewhere is delivered to."""
+
+    def __init__(self, session: int) -> None:
+        self.session = session
+
+
+@settings(max_examples=200)
+@given(OPERATIONS, st.integers(0, 40), st.lists(st.integers(1, 40), min_size=1))
+def test_an_adopted_session_gets_what_is_ordered_from_its_adoption_on(
+    operations: list[Operation], place: int, cuts: list[int]
+) -> None:
+    """Whether its target is there is the caller's affair: nothing of it is lost, and the others do not notice."""
+    moved = SESSIONS[0]
+    later = legal(operations[place:])
+    before = [operation for operation in legal(operations[:place]) if moved not in operation[1:]]
+    before = [operation for operation in before if operation[0] == PUBLISH]
+    fanout: Fanout[MovingTarget] = Fanout(MovingTarget)
+    for session in SESSIONS[1:]:
+        fanout.add_session(session, MovingTarget(session))
+    sequence = [*before, (ADOPT, moved), (ADOPT, moved), *later, (CLOSE, moved)]
+    streams: dict[int, bytes] = defaultdict(bytes)
+    closes: list[int] = []
+    position = turn = 0
+    while position < len(sequence):
+        merged = fanout.merge(sequence[position : position + cuts[turn % len(cuts)]])
+        for targets, data in merged.deliveries:
+            for target in targets:
+                streams[target.session] += data
+        closes += merged.closes
+        position, turn = position + cuts[turn % len(cuts)], turn + 1
+    assert {s: d for s, d in streams.items() if d} == one_by_one(later, set())
+    assert closes == [moved], "closed once, and adopted once"
+
+
+def test_a_detached_session_is_named_and_gets_what_came_before() -> None:
+    fanout: Fanout[int] = Fanout(int)
+    for session in (1, 2):
+        fanout.add_session(session, session)
+    merged = fanout.merge([(ADD, 9, 1), (ADD, 9, 2), (PUBLISH, 9, b"a\n", 0), (REMOVE, 9, 1), (DETACH, 1, 7),
+                           (PUBLISH, 9, b"b\n", 0)])  # fmt: skip
+    assert merged.detached == [(1, 7)]
+    assert {s: data for targets, data in merged.deliveries for s in targets} == {1: b"a\n", 2: b"a\nb\n"}
+    assert fanout.has(1), "it is here until its socket is given away"
+    fanout.remove_session(1)
+    assert fanout.merge([(DETACH, 1, 7)]).detached == []
