@@ -37,6 +37,11 @@ class Person:
         self.half_closes = False
         self.closed = False
 
+    def __repr__(self) -> str:
+        lines = self.received.count(b"\n")
+        what = f"said {len(self.said)}, {len(self.unsent)} bytes unsent, {lines} lines received"
+        return f"<{self.name}: {what}{', closed' if self.closed else ''}>"
+
     def send(self, text: str) -> None:
         """Have these bytes sent as the kernel takes them."""
         self.unsent += text.encode()

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from broker import faults
+from broker.errors import BrokerError
 from tests.exact_room import ExactRoom
 from tests.running import DEADLINE_SECONDS, Broker, is_gone, running_broker, state_of
 
@@ -54,6 +55,16 @@ class Stage:
         """And from here on they do not."""
         for point in points:
             (self.state / f"{point}.hold").touch()
+
+    def tell(self) -> None:
+        """What one wants to know after a failure."""
+        for person in [*self.room.people.values(), *self.room.visitors.values(), self.room.denizen]:
+            print(f"{person!r} {bytes(person.received[-200:]).decode(errors='replace')!r}")
+        with contextlib.suppress(BrokerError):
+            for name, process in self.broker.processes().items():
+                print(name, process)
+            for event in self.broker.ask("events")["events"][-60:]:
+                print(event["at"], event["kind"], event["text"])
 
     def settle(self) -> None:
         """Everybody is alive, and has everything."""
@@ -103,7 +114,9 @@ class Stages:
         try:
             yield self._open[kind][1]
         except BaseException:
-            self._open.pop(kind)[0].close()
+            stack, failed = self._open.pop(kind)
+            failed.tell()
+            stack.close()
             raise
 
     def close(self) -> None:
