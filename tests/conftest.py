@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,10 @@ import hypothesis
 import pytest
 
 from tests.running import Broker, running_broker
+
+# Whoever runs the tests in the background of a script has SIGINT ignored, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # An example may take as long as a loaded machine makes it take: time is measured by benchmarks, not by tests.
 hypothesis.settings.register_profile("broker", deadline=None)
