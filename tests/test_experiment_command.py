@@ -23,7 +23,7 @@ from monitor.experiments.placement import choose_cpus, pin, set_nice
 from monitor.experiments.sock_diag import inode_of
 from monitor.experiments.subject import clients_of
 from monitor.process_tree import name_of
-from tests.running import Broker, is_gone, running_broker, wait_until
+from tests.running import Broker, heed_interrupts, is_gone, running_broker, wait_until
 from tests.specimens import THREADED, specimen, unprivileged
 
 SHORT = ("--repeat", "1", "--seconds", "0.4")
@@ -112,7 +112,7 @@ def test_interrupted_it_puts_everything_back(number: signal.Signals, broker: Bro
     process = subprocess.Popen(
         command("nice", "--attach", "--state-dir", str(broker.state_dir), "--levels", "9", "--seconds", "60",
                 "--out", str(tmp_path / "report")),
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=heed_interrupts,
     )  # fmt: skip
     try:
         worker = broker.pids()["worker-0"]
