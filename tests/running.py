@@ -40,6 +40,11 @@ def state_of(pid: int) -> str | None:
         return None
 
 
+def heed_interrupts() -> None:
+    """For a new process: a test run in the background of a shell ignores SIGINT, and what it starts would too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def is_gone(pid: int) -> bool:
     """Neither running nor a zombie. An orphan may be a zombie of PID 1 for a moment: that counts as gone."""
     return state_of(pid) in (None, "Z", "X")

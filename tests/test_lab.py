@@ -23,7 +23,7 @@ from monitor.lab import registry, states
 from monitor.lab.words import FLAGS, STATES, Words
 from monitor.sampler import Sampler
 from tests.fake_broker import FakeBroker
-from tests.running import DEADLINE_SECONDS, is_gone, running_broker, state_of, wait_until
+from tests.running import DEADLINE_SECONDS, heed_interrupts, is_gone, running_broker, state_of, wait_until
 from tests.specimens import SLEEPING, specimen, unprivileged
 
 ENVIRONMENT = {**os.environ, "LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "utf-8"}
@@ -65,7 +65,14 @@ class Lab:
 @contextmanager
 def lab(state_dir: Path, scene: str, *arguments: str) -> Iterator[Lab]:
     command = [sys.executable, "-m", "broker", "lab", scene, "--state-dir", str(state_dir), "--lang", "en", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, env=ENVIRONMENT)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        env=ENVIRONMENT,
+        preexec_fn=heed_interrupts,
+    )
     try:
         yield Lab(process)
     finally:

@@ -93,7 +93,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _experiment(arguments: argparse.Namespace) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that everything is put away as after Ctrl-C
     out = arguments.out or _path(f"broker-experiment-{arguments.experiment}-{time.strftime('%Y%m%d-%H%M%S')}")
     experiment = experiment_class(arguments.experiment)(arguments)
     report.check_out(out)
@@ -102,6 +101,8 @@ def _experiment(arguments: argparse.Namespace) -> int:
     if arguments.seed is None:
         command += ["--seed", str(seed)]
     console = Console(highlight=False, markup=False, emoji=False)
+    # So that everything is put away as after Ctrl-C.
+    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with _Watching() as progress:
             result = carry_out(experiment, arguments.repeat, seed, command, progress)
@@ -109,6 +110,8 @@ def _experiment(arguments: argparse.Namespace) -> int:
         if not any(out.iterdir()):
             out.rmdir()
         raise
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
     report.write(result, out)
     _print(terminal.render(result, _width(console)), console)
     _print(f"report: {shlex.quote(str(out / report.REPORT))}", console)

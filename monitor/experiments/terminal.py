@@ -43,7 +43,8 @@ def render(result: Result, width: int) -> Group:
 def _title(result: Result) -> Text:
     shown = dict(facts(result))
     text = (
-        f"broker experiment {result.experiment}: {result.repetitions} repetitions, seed {result.seed}; {shown['CPU']}"
+        f"broker experiment {result.experiment}: {result.repetitions} repetition{'s' * (result.repetitions > 1)}, "
+        f"seed {result.seed}; {shown['CPU']}"
     )
     return Text(printable(text), style="bold")
 
