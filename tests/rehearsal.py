@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from broker.chaos.cast import Load, Names, cast
 from broker.chaos.company import Company, Errand
-from broker.chaos.dialect import DIALECTS
+from broker.chaos.dialect import Dialect, PlainDialect
 from broker.chaos.ledger import Ledger
 from broker.chaos.script import Person
 from broker.urls import parse_listener_url
@@ -24,7 +24,8 @@ Tampering = Callable[[bytes], bytes]
 class Actor:
     """A client of the load whose connection is a person on the stage."""
 
-    def __init__(self, stage: Stage, person: Person, slow: bool) -> None:
+    def __init__(self, stage: Stage, person: Person, slow: bool, listener: int) -> None:
+        self.listener = listener
         self.stage = stage
         self.person = person
         self.slow = slow
@@ -35,7 +36,7 @@ class Actor:
         self._ended = False
 
     def connect(self) -> None:
-        self.visitor = self.stage.connect(worker=self.person.number % 2)
+        self.visitor = self.stage.connect(worker=self.person.number % 2, listener=self.listener)
         self.is_connected = True
         self._ended = False
 
@@ -72,14 +73,16 @@ class Rehearsal:
     """`tamperings` by the number of the person; everything else is drawn from the seed."""
 
     def __init__(self, seed: int, load: Load, tamperings: Mapping[int, Tampering] | None = None, *,
-                 stage: Stage | None = None) -> None:  # fmt: skip
+                 stage: Stage | None = None, dialect: Dialect | None = None, listener: int = 0) -> None:  # fmt: skip
         self.stage = stage or Stage()
+        self.listener = listener
+        dialect = dialect or PlainDialect()
         self.lots = random.Random(seed)
         self.tamperings = dict(tamperings or {})
-        rooms = dict(enumerate(cast(load, DIALECTS["chat"].variants)))
+        rooms = dict(enumerate(cast(load, dialect.variants)))
         url = parse_listener_url("chat://127.0.0.1:1")
-        errand = Errand(0, load, rooms, Names("abc"), url, None, seed)
-        self.company = Company(errand, lambda person, slow: Actor(self.stage, person, slow))  # type: ignore[arg-type, return-value]
+        errand = Errand(0, load, rooms, Names("abc"), url, None, seed, dialect)
+        self.company = Company(errand, lambda person, slow: Actor(self.stage, person, slow, listener))  # type: ignore[arg-type, return-value]
         self.actors: list[Actor] = self.company.people  # type: ignore[assignment]
         self.now = 0.0
         self._enter()

@@ -140,7 +140,7 @@ def test_a_percentile_is_the_nearest_rank(values: list[float], share: float) -> 
 
 
 def test_the_oldest_text_that_is_heard_late_counts() -> None:
-    texts = Texts(random.Random(1), 0)
+    texts = Texts(random.Random(1), 0, (1000, 2500))
     notice = b"ann joined the room\n"
     lines = [b"ann: " + texts.text(stamp) + b"\n" for stamp in (5000, 3000, 4000)]
     assert oldest_stamp(notice + b"".join(lines) + lines[0][:-5], 9000, 100) == 3000

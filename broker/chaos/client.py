@@ -17,6 +17,13 @@ _EVENTS: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 """Edges are cheaper than levels. A read of less than one asked for has got all there was, epoll(7)."""
 
 
+def address_family(url: ListenerURL) -> socket.AddressFamily:
+    """Of the sockets that connect to it."""
+    if url.path is not None:
+        return socket.AF_UNIX
+    return socket.AF_INET6 if ":" in (url.host or "") else socket.AF_INET
+
+
 class LoadError(BrokerError):
     """The load could not be put on the broker; says what stood in the way."""
 
@@ -46,10 +53,7 @@ class Client:
 
     def connect(self, url: ListenerURL) -> int:
         """Connect, have the epoll watch for input, and return the descriptor; LoadError if that cannot be."""
-        family = (
-            socket.AF_UNIX if url.path is not None else socket.AF_INET6 if ":" in (url.host or "") else socket.AF_INET
-        )
-        self.socket = socket.socket(family)
+        self.socket = socket.socket(address_family(url))
         try:
             self.socket.settimeout(CONNECT_SECONDS)
             if self.slow:  # before connecting, since the window is agreed on then (tcp(7))

@@ -13,7 +13,7 @@ from typing import Final
 
 from broker.chaos.cast import Load, Names, Role
 from broker.chaos.client import Client
-from broker.chaos.dialect import DIALECTS
+from broker.chaos.dialect import Dialect
 from broker.chaos.ledger import Ledger
 from broker.chaos.room_log import RoomLog
 from broker.chaos.script import MIX, Person, Texts
@@ -36,6 +36,7 @@ class Errand:
     url: ListenerURL
     unix_url: ListenerURL | None
     seed: int
+    dialect: Dialect
 
 
 class Company:
@@ -44,9 +45,9 @@ class Company:
     def __init__(self, errand: Errand, make_client: Callable[[Person, bool], Client]) -> None:
         self.errand = errand
         self.ledger = Ledger()
-        self.dialect = DIALECTS[errand.url.protocol]
+        self.dialect = errand.dialect
         self.lots = random.Random(f"{errand.seed}-{errand.process}")
-        self.texts = Texts(self.lots, errand.process)
+        self.texts = Texts(self.lots, errand.process, self.dialect.long_text_bytes)
         self.rooms = {number: RoomLog(errand.names.room(number), self.dialect) for number in errand.rooms}
         self.room_list = list(self.rooms.values())
         self.people: list[Client] = []
@@ -93,7 +94,7 @@ class Company:
             recipient = self.lots.choice(self.steady).person
             alone = recipient is person or recipient.follower.disconnected
             client.send(person.say(text) if alone else person.whisper(recipient, text))
-        elif kind == "variant" and not person.is_changing:
+        elif kind == "variant" and not person.is_changing and self.dialect.variants > 1:
             client.send(person.change_variant((person.variant + 1) % self.dialect.variants))
         elif kind == "rename":
             client.send(person.rename(self._next_name(person)))
@@ -126,6 +127,7 @@ class Company:
                 client.person.follower.advance()
             if not client.person.follower.waits:
                 self.waiting.pop(client, None)
+            self.say_what_is_owed(client)
         for room in self.room_list:
             end, since = self._growth[room]
             if room.end != end:
@@ -134,6 +136,13 @@ class Company:
                     self._trim(room)
             elif now - since > _STALL_SECONDS:
                 self._give_up(room)
+
+    def say_what_is_owed(self, client: Client) -> None:
+        """What the protocol has a client say to what it has heard."""
+        owed = client.person.follower.owed
+        if owed and client.is_connected:
+            client.send(bytes(owed))
+            owed.clear()
 
     def _give_up(self, room: RoomLog) -> None:
         for client in self.waiting:

@@ -14,12 +14,12 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Final
 
-from broker.chaos.cast import Load, Names, cast, run_name
+from broker.chaos.cast import LARGEST_LOAD, Load, Names, cast, run_name
 from broker.chaos.client import LoadError
 from broker.chaos.company import Errand
-from broker.chaos.dialect import DIALECTS
 from broker.chaos.ledger import Ledger, total
 from broker.chaos.load_process import News, live
+from broker.chaos.scout import dialect_of
 from broker.urls import ListenerURL
 
 _ENTER_SECONDS: Final = 600.0
@@ -41,12 +41,13 @@ class Conductor:
         self._connections: list[Connection] = []
         self._answers: dict[Connection, list[tuple[Any, ...]]] = {}
         names = Names(run_name(os.getpid()))
-        rooms = cast(load, DIALECTS[url.protocol].variants)
+        dialect = dialect_of(url, names.person(LARGEST_LOAD))
+        rooms = cast(load, dialect.variants)
         # `fork`: nothing of this process has to be importable, or picklable.
         context = multiprocessing.get_context("fork")
         for number in range(load.processes):
             own = {room: roles for room, roles in enumerate(rooms) if room % load.processes == number}
-            errand = Errand(number, load, own, names, url, unix_url, seed)
+            errand = Errand(number, load, own, names, url, unix_url, seed, dialect)
             ours, theirs = context.Pipe()
             process = context.Process(target=live, args=(errand, theirs, os.getpid()))
             process.start()

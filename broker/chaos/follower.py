@@ -15,23 +15,14 @@ A line is put off when the log does not have yet what must come before it; `adva
 from __future__ import annotations
 
 from collections import Counter, deque
-from enum import Enum
 from typing import Final
 
 from broker.chaos.dialect import Dialect
-from broker.chaos.inputs import Input, Whisper
+from broker.chaos.inputs import Input, Met, Whisper
 from broker.chaos.ledger import Counts, Ledger
 from broker.chaos.room_log import Offer, Owner, RoomLog
 
 _PERSONAL_KEPT: Final = 64
-
-
-class _Met(Enum):
-    """What became of a line."""
-
-    TAKEN = "taken"
-    WAITS = "waits"
-    STRANGE = "strange"
 
 
 class Follower:
@@ -39,8 +30,8 @@ class Follower:
 
     __slots__ = (
         "_dialect", "_fast", "_ledger", "_lines", "_missing", "_personal", "_rest", "_stream", "antechamber", "cursor",
-        "disconnected", "ended", "finished", "gaps", "last_heard", "may_miss", "name", "offset", "owner", "pending",
-        "room", "variant", "whispers", "witness",
+        "disconnected", "ended", "finished", "gaps", "last_heard", "may_miss", "name", "offset", "owed", "owner",
+        "pending", "room", "variant", "whispers", "witness",
     )  # fmt: skip
 
     def __init__(self, dialect: Dialect, ledger: Ledger, owner: Owner, variant: int, witness: bool, may_miss: bool):
@@ -62,6 +53,7 @@ class Follower:
         self.ended = False  # no more bytes will come
         self.finished = False  # and that was asked for
         self.disconnected = False  # or was not
+        self.owed = bytearray()  # what the protocol has it say to what it has got
         self._fast = False
         self._stream = bytearray()
         self._rest = b""
@@ -144,15 +136,19 @@ class Follower:
             self.last_heard = lines[-1]
         while lines:
             self._pass_own()
+            if not self._dialect.gather(lines, self.name):
+                return
             line, room = lines[0], self.room
-            if room is not None and self.cursor < room.end and line == room.line(self.variant, self.cursor):
+            # Where one's own doing comes back, it is an answer.
+            own = self._dialect.is_personal(line, self.name)
+            if not own and room is not None and self.cursor < room.end and line == room.line(self.variant, self.cursor):
                 self.cursor += 1
                 self.counts.delivered += 1
             else:
                 met = self._meet(line)
-                if met is _Met.STRANGE:
+                if met is Met.STRANGE:
                     met = self._classify(line)
-                if met is _Met.WAITS:
+                if met is Met.WAITS:
                     return
             lines.popleft()
         self._pass_own()
@@ -216,38 +212,41 @@ class Follower:
             self.cursor += 1
             self._applied(given)
 
-    def _meet(self, line: bytes) -> _Met:
-        """Is it an answer, or a whisper?"""
+    def _meet(self, line: bytes) -> Met:
+        """Is it an answer, a whisper, or something to be answered?"""
+        if owed := self._dialect.automatic(line):
+            self.owed += owed
+            return Met.TAKEN
         whisper = self.whispers.get(line)
         if whisper is not None:
             return self._meet_whisper(whisper, line)
         answered = [given for given in self.pending if given.reply is not None]
-        if not answered or not (self._dialect.is_personal(line) or answered[0].kind in ("hello", "name")):
-            return _Met.TAKEN if self.antechamber else _Met.STRANGE
+        if not answered or not (self._dialect.is_personal(line, self.name) or answered[0].kind in ("hello", "name")):
+            return Met.TAKEN if self.antechamber else Met.STRANGE
         if answered[0].kind in ("hello", "name", "antechamber"):
             del answered[1:]  # whoever does not get in has no use for what comes after it
         for given in answered:
             if any(effect.index is None for effect in given.effects):
-                return _Met.WAITS
+                return Met.WAITS
             assert given.reply is not None
             if given.reply(line, self.variant):
                 return self._meet_answer(given, line)
-        return _Met.STRANGE
+        return Met.STRANGE
 
-    def _meet_answer(self, given: Input, line: bytes) -> _Met:
+    def _meet_answer(self, given: Input, line: bytes) -> Met:
         while self.pending[0] is not given:
             earlier = self.pending[0]
             if earlier.reply is not None:
                 self._drop(earlier)
             elif not self._pass_by_force(earlier):
-                return _Met.WAITS
+                return Met.WAITS
         self._follow(given)
         self._applied(given)
         self.counts.delivered += 1
         self._personal.append(line)
-        return _Met.TAKEN
+        return Met.TAKEN
 
-    def _meet_whisper(self, whisper: Whisper, line: bytes) -> _Met:
+    def _meet_whisper(self, whisper: Whisper, line: bytes) -> Met:
         queue = whisper.queue
         while queue[0] is not whisper:
             self.counts.lost += 1
@@ -256,7 +255,7 @@ class Follower:
         self._forget_whisper(whisper)
         self._personal.append(line)
         self.counts.delivered += 1
-        return _Met.TAKEN
+        return Met.TAKEN
 
     def _forget_whisper(self, whisper: Whisper) -> None:
         whisper.queue.popleft()
@@ -350,7 +349,7 @@ class Follower:
 
     # What has none.
 
-    def _classify(self, line: bytes) -> _Met:
+    def _classify(self, line: bytes) -> Met:
         """Lost, doubled, reordered or torn; or it is ahead of the log, which a witness extends."""
         room = self.room
         counts = self.counts
@@ -360,7 +359,7 @@ class Follower:
                 self._skip_to(index)
                 self.cursor += 1
                 counts.delivered += 1
-                return _Met.TAKEN
+                return Met.TAKEN
             if room.is_possible(line):
                 return self._go_ahead(room, line)
             if self._missing[line]:
@@ -369,27 +368,27 @@ class Follower:
                 counts.delivered += 1
                 counts.reordered += 1
                 self._fault("reordered", line)
-                return _Met.TAKEN
+                return Met.TAKEN
             if index is not None:
                 counts.doubled += 1
                 self._fault("doubled", line)
-                return _Met.TAKEN
+                return Met.TAKEN
         if line in self._personal:
             counts.doubled += 1
             self._fault("doubled", line)
-        elif line == self._dialect.refused(self.variant):
+        elif line == self._dialect.refused(self.owner.name, self.variant):
             counts.names_lost += 1
             self._fault("refused a name that is free", line)
         else:
             self._torn(line)
-        return _Met.TAKEN
+        return Met.TAKEN
 
-    def _go_ahead(self, room: RoomLog, line: bytes) -> _Met:
+    def _go_ahead(self, room: RoomLog, line: bytes) -> Met:
         if not self.witness or self.cursor < room.end or room.offer(line) is not Offer.LOGGED:
-            return _Met.WAITS
+            return Met.WAITS
         self.cursor += 1
         self.counts.delivered += 1
-        return _Met.TAKEN
+        return Met.TAKEN
 
     def _torn(self, line: bytes) -> None:
         self.counts.torn += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from enum import Enum
 from typing import Literal
 
 from broker.chaos.dialect import Variants
@@ -18,6 +19,14 @@ InputKind = Literal[
 ]
 Reply = Callable[[bytes, int], bool]
 """Whether a line, to a client that gets that variant now, is the answer; asked when all effects have their indexes."""
+
+
+class Met(Enum):
+    """What became of a line that somebody got."""
+
+    TAKEN = "taken"
+    WAITS = "waits"
+    STRANGE = "strange"
 
 
 class Input:

@@ -268,6 +268,8 @@ class LoadProcess:
                 follower.take(data, line_ends)
                 if follower.waits:
                     self._waiting[client] = None
+                if follower.owed:
+                    self.company.say_what_is_owed(client)
                 if len(data) < READ_BYTES and not events & _HANGUP:
                     break
 
@@ -298,6 +300,7 @@ class LoadProcess:
             return
         if client.person.follower.waits:
             self._waiting[client] = None
+        self.company.say_what_is_owed(client)
         self._call_later(delay, lambda: self._read_slowly(client))
 
     def _end(self, client: Client) -> None:

@@ -16,7 +16,6 @@ That somebody leaves may come unasked (a connection can break), so it is logged 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
 from enum import Enum
 from typing import Final, Literal
 
@@ -83,7 +82,8 @@ class RoomLog:
         self._due: dict[bytes, Effect] = {}
         self._queues: dict[Owner, deque[Effect]] = {}
         self._known: dict[bytes, int] = {}  # line: the last index that has it
-        self._leave_lines: dict[bytes, Owner] = {}
+        self._leave_lines: dict[bytes, tuple[Owner, Variants]] = {}
+        self._founder: Owner | None = None
         self._receivers: Counter[int] = Counter()  # by id of their counts
         self._counts: dict[int, Counts] = {}
 
@@ -92,6 +92,8 @@ class RoomLog:
     def found(self, effect: Effect) -> None:
         """The owner is the first here, so that nobody hears of it."""
         effect.index = self.end - 1
+        effect.present = Present((), effect.name)
+        self._founder = effect.owner
         self._add_member(effect.owner, effect.name)
 
     def expect(self, effect: Effect) -> None:
@@ -115,6 +117,10 @@ class RoomLog:
             self._strike(effect)
         return len(queue)
 
+    def present(self) -> Present:
+        """Who is there, by what is logged."""
+        return Present(list(self.members.values()), self.members.get(self._founder, "") if self._founder else "")
+
     # What is heard.
 
     def offer(self, line: bytes) -> Offer:
@@ -125,12 +131,12 @@ class RoomLog:
                 return Offer.PUT_OFF
             self._log_effect(effect)
             return Offer.LOGGED
-        owner = self._leave_lines.get(line)
-        if owner is None:
+        if line not in self._leave_lines:
             return Offer.REFUSED
+        owner, lines = self._leave_lines[line]
         self.missed[owner] = None
         self.forget(owner)
-        self._log_leave(owner)
+        self._log_leave(owner, lines)
         return Offer.LOGGED
 
     def give_up_on(self, line: bytes) -> int:
@@ -188,20 +194,17 @@ class RoomLog:
         effect.index = self.end
         owner = effect.owner
         if effect.kind == "joined":
-            effect.present = Present(list(self.members.values()))
+            effect.present = self.present()
             self._add_member(owner, effect.name)
         elif effect.kind == "left":
-            self._log_leave(owner)
+            self._log_leave(owner, effect.lines)
             return
         elif effect.kind == "renamed":
             self._rename(owner, effect.name)
         self._append(effect.lines, owner)
 
-    def _log_leave(self, owner: Owner) -> None:
-        name = self.members.pop(owner)
-        lines = self._dialect.left(name)
-        for line in lines:
-            self._leave_lines.pop(line, None)
+    def _log_leave(self, owner: Owner, lines: Variants) -> None:
+        self._forget_leave_lines(self.members.pop(owner))
         self._receivers[id(owner.counts)] -= 1
         self._append(lines, owner)
 
@@ -230,14 +233,19 @@ class RoomLog:
         self.members[owner] = name
         self._counts[id(owner.counts)] = owner.counts
         self._receivers[id(owner.counts)] += 1
-        self._know_leave_lines(owner, self._dialect.left(name))
+        self._know_leave_lines(owner, name)
 
     def _rename(self, owner: Owner, name: str) -> None:
-        for line in self._dialect.left(self.members[owner]):
-            self._leave_lines.pop(line, None)
+        self._forget_leave_lines(self.members[owner])
         self.members[owner] = name
-        self._know_leave_lines(owner, self._dialect.left(name))
+        self._know_leave_lines(owner, name)
 
-    def _know_leave_lines(self, owner: Owner, lines: Iterable[bytes]) -> None:
-        for line in lines:
-            self._leave_lines[line] = owner
+    def _know_leave_lines(self, owner: Owner, name: str) -> None:
+        for lines in self._dialect.departures(name):
+            for line in lines:
+                self._leave_lines[line] = (owner, lines)
+
+    def _forget_leave_lines(self, name: str) -> None:
+        for lines in self._dialect.departures(name):
+            for line in lines:
+                self._leave_lines.pop(line, None)

@@ -11,7 +11,7 @@ import random
 from collections import deque
 from typing import Final
 
-from broker.chaos.dialect import Dialect, Present
+from broker.chaos.dialect import Dialect
 from broker.chaos.follower import Follower
 from broker.chaos.inputs import Input, InputKind, Whisper, is_line
 from broker.chaos.ledger import Counts, Ledger
@@ -22,7 +22,6 @@ TAIL_BYTES: Final = STAMP_DIGITS + 8
 """A text ends with when it was due, in nanoseconds, and a number: whoever finds an end of line finds the stamp."""
 
 _LONG_SHARE: Final = 1 / 64
-_LONG_BYTES: Final = (1000, 2500)
 _SHORT_BYTES: Final = (8, 72)
 _PADDING: Final = ("lorem ipsum dolor sit amet consectetur " * 70).encode()
 
@@ -82,25 +81,31 @@ class Person:
         dialect, variant, name = self._dialect, self.variant, self.name
         greetings = dialect.greeting(variant)
         opening = dialect.opening(name, variant)
-        self._expect(Input("hello", opening, reply=lambda line, _: line in greetings, counted=False))
-        self._expect(Input("name", opening, reply=is_line(dialect.welcome(name, variant))))
-        self._expect(Input("antechamber", opening, counted=False,
-                           reply=lambda line, _: dialect.is_antechamber(line, variant)))  # fmt: skip
+        if greetings:
+            self._expect(Input("hello", opening, reply=lambda line, _: line in greetings, counted=False))
+        self._expect(Input("name", opening, reply=lambda line, _: dialect.is_welcome(line, name, variant)))
+        if dialect.has_antechamber:
+            self._expect(Input("antechamber", opening, counted=False,
+                               reply=lambda line, _: dialect.is_antechamber(line, variant)))  # fmt: skip
         return opening + self.join(room, founds)
 
     def say(self, text: bytes) -> bytes:
         """To its room."""
-        return self._in_room("say", "said", self._dialect.say(text), self._dialect.said(self.name, text))
+        assert self.room is not None
+        room = self.room.name
+        return self._in_room("say", "said", self._dialect.say(room, text), self._dialect.said(self.name, room, text))
 
     def act(self, text: bytes) -> bytes:
         """The same, as an action."""
-        return self._in_room("act", "acted", self._dialect.act(text), self._dialect.acted(self.name, text))
+        assert self.room is not None
+        room = self.room.name
+        return self._in_room("act", "acted", self._dialect.act(room, text), self._dialect.acted(self.name, room, text))
 
     def whisper(self, recipient: Person, text: bytes) -> bytes:
         """To one person, who must be steady."""
         dialect = self._dialect
         queue = self._queues.setdefault(recipient, deque())
-        recipient.follower.expect_whisper(Whisper(dialect.whispered(self.name, text), queue))
+        recipient.follower.expect_whisper(Whisper(dialect.whispered(self.name, recipient.name, text), queue))
         reply = is_line(dialect.whisper_sent(recipient.name, text, self.variant))
         return self._expect(Input("whisper", dialect.whisper(recipient.name, text), reply=reply))
 
@@ -109,7 +114,7 @@ class Person:
         dialect, old = self._dialect, self.name
         effects = self._effects("renamed", dialect.renamed(old, name), name)
         self.name = name
-        reply = is_line(dialect.rename_done(name, self.variant))
+        reply = is_line(dialect.rename_done(old, name, self.variant))
         return self._change(Input("rename", dialect.rename(name), effects, reply))
 
     def change_variant(self, variant: int) -> bytes:
@@ -121,8 +126,11 @@ class Person:
     def join(self, room: RoomLog, founds: bool = False) -> bytes:
         """Go to another room."""
         dialect, variant, name = self._dialect, self.variant, self.name
-        entering = Effect(room, self.owner, "joined", dialect.joined(name), name)
-        effects = (*self._effects("left", dialect.left(name), name), entering)
+        leaving = b""
+        if self.room is not None and dialect.leaves_to_join:
+            leaving = self.part()
+        entering = Effect(room, self.owner, "joined", dialect.joined(name, room.name), name)
+        effects = (*self._leaving(), entering)
         if founds:
             room.found(entering)
         else:
@@ -130,46 +138,51 @@ class Person:
         self.room = room
 
         def reply(line: bytes, _: int) -> bool:
-            return line == dialect.entered(room.name, entering.present, variant)
+            return line == dialect.entered(room.name, entering.present, name, variant)
 
-        return self._change(Input("join", dialect.join(room.name), effects, reply))
+        return leaving + self._change(Input("join", dialect.join(room.name), effects, reply))
 
     def part(self) -> bytes:
         """Be in no room."""
         assert self.room is not None
-        reply = is_line(self._dialect.parted(self.room.name, self.variant))
-        effects = self._effects("left", self._dialect.left(self.name), self.name)
+        room = self.room.name
+        reply = is_line(self._dialect.parted(room, self.name, self.variant))
+        effects = self._leaving()
         self.room = None
-        return self._change(Input("part", self._dialect.part(), effects, reply))
+        return self._change(Input("part", self._dialect.part(room), effects, reply))
 
     def quit(self) -> bytes:
         """Go, with a word."""
-        effects = self._effects("left", self._dialect.left(self.name), self.name)
+        effects = self._effects("left", self._dialect.has_quit(self.name), self.name)
         self.room = None
         return self._change(Input("quit", self._dialect.quit(), effects, is_line(self._dialect.goodbye(self.variant))))
 
     def end(self) -> None:
         """Go by ending the stream of what is sent; nothing is sent for it."""
-        effects = self._effects("left", self._dialect.left(self.name), self.name)
+        effects = self._effects("left", self._dialect.has_ended(self.name), self.name)
         self.room = None
         self._change(Input("end", b"", effects))
 
     def call_name(self) -> bytes:
-        """Ask for the name that it has: the answer tells that it still has it, and in which language."""
-        reply = is_line(self._dialect.rename_needless(self.name, self.variant))
-        return self._expect(Input("call", self._dialect.rename(self.name), reply=reply))
+        """Ask for the name that it has: the answer tells that it still has it."""
+        reply = is_line(self._dialect.name_called(self.name, self.variant))
+        return self._expect(Input("call", self._dialect.call_name(self.name), reply=reply))
 
     def call_room(self) -> bytes:
         """Ask who is in its room, which must be quiet: the answer tells who is."""
         dialect, room, variant = self._dialect, self.room, self.variant
         assert room is not None
-        people = dialect.people(room.name, Present(list(room.members.values())), variant)
-        return self._expect(Input("call", dialect.who(), reply=is_line(people)))
+        people = dialect.people(room.name, room.present(), self.name, variant)
+        return self._expect(Input("call", dialect.who(room.name), reply=is_line(people)))
 
     # Within.
 
     def _in_room(self, kind: InputKind, effect: EffectKind, data: bytes, lines: tuple[bytes, ...]) -> bytes:
         return self._expect(Input(kind, data, self._effects(effect, lines, self.name)))
+
+    def _leaving(self) -> tuple[Effect, ...]:
+        lines = self._dialect.left(self.name, self.room.name) if self.room is not None else ()
+        return self._effects("left", lines, self.name)
 
     def _effects(self, kind: EffectKind, lines: tuple[bytes, ...], name: str) -> tuple[Effect, ...]:
         if self.room is None:
@@ -190,19 +203,21 @@ class Person:
 class Texts:
     """What people say: every text once. Mostly short, now and then long enough to be taken by the kernel in parts."""
 
-    def __init__(self, lots: random.Random, process: int) -> None:
+    def __init__(self, lots: random.Random, process: int, long_bytes: tuple[int, int]) -> None:
         self._lots = lots
+        self._long_bytes = long_bytes
         self._number = process << 26
 
     def text(self, stamp_ns: int) -> bytes:
         """The next one."""
         self._number += 1
-        low, high = _LONG_BYTES if self._lots.random() < _LONG_SHARE else _SHORT_BYTES
+        low, high = self._long_bytes if self._lots.random() < _LONG_SHARE else _SHORT_BYTES
         return b"%b.%016x%08x" % (_PADDING[: self._lots.randint(low, high)], stamp_ns, self._number)
 
 
 def stamp_of(line: bytes) -> int | None:
     """When the text at the end of a line was due, in nanoseconds; None if it ends in none."""
+    line = line.rstrip(b"\r\x01")  # IRC's end of a line, and of an action
     digits = line[-TAIL_BYTES:-8]
     if len(line) <= TAIL_BYTES or line[-TAIL_BYTES - 1 : -TAIL_BYTES] != b".":
         return None

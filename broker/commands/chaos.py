@@ -18,7 +18,7 @@ from typing import Any
 
 from broker.chaos.cast import Load
 from broker.chaos.conductor import Conductor
-from broker.chaos.dialect import DIALECTS
+from broker.chaos.dialect import PROTOCOLS
 from broker.chaos.killer import Killer
 from broker.chaos.plan import Budget
 from broker.chaos.report import Report, as_json, as_line, as_text
@@ -43,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_state_dir(parser)
     parser.add_argument(
         "--connect", metavar="URL", help="where the clients connect (default: what the broker listens on)"
+    )
+    parser.add_argument(
+        "--protocol", choices=PROTOCOLS, help="what the clients speak (default: that of --connect, or chat)"
     )
     killing = parser.add_argument_group("the killing")
     killing.add_argument(
@@ -107,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         killer = Killer(client, [role for role in arguments.roles.split(",") if role], budget)
         _check_rate(wish, killer, budget)
-        url, unix_url = _urls(arguments.connect, status["listeners"], bool(load.unix_fraction))
+        url, unix_url = _urls(arguments, status["listeners"], bool(load.unix_fraction))
         with Conductor(load, url, unix_url, seed) as conductor, _display(arguments.json) as show:
             if not arguments.json:
                 print(_heading(load, wish, killer), flush=True)
@@ -140,23 +143,33 @@ def _check_rate(wish: Wish, killer: Killer, budget: Budget) -> None:
         )
 
 
-def _urls(connect: str | None, listeners: list[str], needs_unix: bool) -> tuple[ListenerURL, ListenerURL | None]:
+def _urls(
+    arguments: argparse.Namespace, listeners: list[str], needs_unix: bool
+) -> tuple[ListenerURL, ListenerURL | None]:
     """Where TCP clients connect, and those of the local socket."""
-    known = [parse_listener_url(text) for text in listeners]
-    speaks = [url for url in known if url.protocol in DIALECTS]
+    given = None if arguments.connect is None else parse_listener_url(arguments.connect)
+    protocol = arguments.protocol or ("chat" if given is None else given.protocol)
+    if given is not None:
+        if given.path is not None:
+            raise UsageError("--connect: a TCP address; --unix-fraction is for the local socket")
+        if given.protocol not in PROTOCOLS:
+            raise UsageError(f"--connect {arguments.connect}: chaos speaks {', '.join(PROTOCOLS)}")
+        if given.protocol != protocol:
+            raise UsageError(f"--connect {arguments.connect}: that is not --protocol {protocol}; give one of the two")
+    if needs_unix and protocol != "chat":
+        raise UsageError(f"--unix-fraction: only with --protocol chat; --protocol {protocol} comes by TCP alone")
+    speaks = [url for url in map(parse_listener_url, listeners) if url.protocol == protocol]
     unix = next((url for url in speaks if url.path is not None), None)
     if needs_unix and unix is None:
         raise UsageError("--unix-fraction: the broker listens on no local socket")
-    if connect is not None:
-        url = parse_listener_url(connect)
-        if url.path is not None:
-            raise UsageError("--connect: a TCP address; --unix-fraction is for the local socket")
-        if url.protocol not in DIALECTS:
-            raise UsageError(f"--connect {connect}: chaos speaks {', '.join(DIALECTS)}")
-        return url, unix
+    if given is not None:
+        return given, unix
     tcp = next((url for url in speaks if url.path is None), None)
     if tcp is None:
-        raise UsageError("the broker listens on no TCP address; start it with --listen chat://127.0.0.1:8888")
+        example = {"chat": "chat://127.0.0.1:8888", "irc": "irc://127.0.0.1:6667"}[protocol]
+        raise UsageError(
+            f"the broker listens on no TCP address for --protocol {protocol}; start it with --listen {example}"
+        )
     return _reachable(tcp), unix
 
 
