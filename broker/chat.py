@@ -292,6 +292,11 @@ class Chat(Membership):
         session.heard_at = self.now
         protocol = PROTOCOLS[session.format.protocol]
         limit = protocol.longest_line_bytes(self.config.max_line_bytes)
+        if session.phase == "present" and (len(data) <= limit or max(map(len, data.split(b"\n"))) <= limit):
+            said = protocol.monologue(self, session, data)
+            if said:
+                self.messages_in += said
+                return
         lines = data.split(b"\n")
         lines.pop()
         for line in lines:

@@ -19,6 +19,7 @@ from broker.occasions import (
     Joined,
     Kicked,
     ModesChanged,
+    Monologue,
     NameTimedOut,
     Noticed,
     Occasion,
@@ -49,6 +50,11 @@ def readable(text: str) -> str:
     return "" if text.isspace() else text
 
 
+def is_readable(lines: str) -> bool:
+    """Whether whole lines are fit for a terminal as they stand."""
+    return lines.replace("\n", "").isprintable()
+
+
 def _templates(phrase: Phrase) -> dict[str, str]:
     """Whole lines whose placeholders are numbers: naming them would make every message dearer."""
     return {
@@ -58,6 +64,7 @@ def _templates(phrase: Phrase) -> dict[str, str]:
 
 
 _SAID: Final = _templates(phrases.SAID)
+_SAID_START: Final = {language: template.removesuffix("{1}\n") for language, template in _SAID.items()}
 _ACTED: Final = _templates(phrases.ACTED)
 _WHISPERED: Final = _templates(phrases.WHISPERED)
 
@@ -68,6 +75,14 @@ def _said(occasion: Said | Noticed, language: str) -> str:
         return ""
     template = (_WHISPERED if occasion.private else _SAID)[language]
     return template.format(occasion.source.name, text)
+
+
+def _monologue(occasion: Monologue, language: str) -> str:
+    text = occasion.text
+    if not is_readable(text):
+        return "".join(_said(said, language) for said in occasion.each())
+    start = _SAID_START[language].format(occasion.source.name)
+    return start + text[:-1].replace("\n", "\n" + start) + "\n"
 
 
 def _acted(occasion: Acted, language: str) -> str:
@@ -148,6 +163,7 @@ RENDERERS: Final[dict[type[Occasion], Callable[[Any, str], str]]] = {
     Parted: _of_name(phrases.LEFT),
     Quit: _of_name(phrases.LEFT),
     Removed: _removed,
+    Monologue: _monologue,
     Acted: _acted,
     Noticed: _said,
     Recited: _recited,

@@ -81,6 +81,17 @@ def speak(chat: Chat, session: Session, kind: type[Said | Acted], text: str) -> 
         chat.publish_message(room, session, kind(session.source, f"#{room.name.display}", text, chat.stamp_in(room)))
 
 
+def speak_on(chat: Chat, session: Session, text: str) -> int:
+    """Speak a line, or several, each with its end; 0, and nothing is done, if they have to be refused."""
+    room = chat.first_room_of(session)
+    if room is None or speech_refusal(room, session, "text") is not None:
+        return 0
+    session.spoke_at = chat.now
+    messages = text.count("\n")
+    chat.publish_monologue(room, session, text, messages)
+    return messages
+
+
 def room_of(chat: Chat, session: Session) -> Room | None:
     """The room that the session is in, or None after saying that it is in none."""
     room = chat.first_room_of(session)

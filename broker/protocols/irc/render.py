@@ -21,6 +21,7 @@ from broker.occasions import (
     Joined,
     Kicked,
     ModesChanged,
+    Monologue,
     NameTimedOut,
     Noticed,
     Occasion,
@@ -64,10 +65,17 @@ _ALWAYS: Final = SERVER_TIME | MESSAGE_TAGS | ACCOUNT_TAG
 
 def render(occasion: Occasion, format: WireFormat) -> bytes:
     """The bytes for everybody of the format; none if it means nothing to them."""
+    if type(occasion) is Monologue:
+        return _monologue(occasion, format.capabilities)
     lines = lines_of(occasion, format.capabilities)
     if len(lines) == 1:  # as a message mostly is
         return assemble(*lines[0])
     return b"".join([assemble(tags, body) for tags, body in lines])
+
+
+def shows_ids(capabilities: int) -> bool:
+    """The tag `msgid`."""
+    return bool(capabilities & MESSAGE_TAGS)
 
 
 def relevant(occasion: SharedOccasion, capabilities: int) -> int:
@@ -152,6 +160,28 @@ def _said(occasion: Said, capabilities: int) -> list[Line]:
     source, target, text, stamp, tags, _ = occasion
     texts = pieces(text, text_bytes(source, "PRIVMSG", target))
     return _message(source, "PRIVMSG", target, texts, stamp, tags, capabilities)
+
+
+def _said_each(occasion: Monologue, capabilities: int) -> list[Line]:
+    return [line for said in occasion.each() for line in _said(said, capabilities)]
+
+
+def _monologue(occasion: Monologue, capabilities: int) -> bytes:
+    """Several PRIVMSG in one go: what stands before each text is the same, but for the name of the message."""
+    source, target, text, stamp, ids = occasion
+    data = text.encode()
+    if max(map(len, data.split(b"\n"))) > text_bytes(source, "PRIVMSG", target):
+        return b"".join([assemble(tags, body) for tags, body in _said_each(occasion, capabilities)])
+    tags = tags_of(source, Stamp(stamp.time, "\0" if ids else ""), capabilities)
+    start = _start_of(source, "PRIVMSG", target)[0]
+    if tags:
+        start = f"@{';'.join(tags)} {start}"
+    before, named, after = start.partition("\0")
+    if named:
+        texts = text.split("\n")
+        return "".join([f"{before}{id}{after}{line}\r\n" for id, line in zip(ids, texts, strict=False)]).encode()
+    first = start.encode()
+    return first + data[:-1].replace(b"\n", b"\r\n" + first) + b"\r\n"
 
 
 def _acted(occasion: Acted, capabilities: int) -> list[Line]:
@@ -301,6 +331,7 @@ def _error(words: Callable[[Any], str]) -> Callable[[Any, int], list[Line]]:
 
 _RENDERERS: Final[dict[type[Occasion], tuple[Callable[[Any, int], list[Line]], int]]] = {
     Said: (_said, 0),
+    Monologue: (_said_each, 0),
     Acted: (_acted, 0),
     Noticed: (_noticed, 0),
     Queried: (_queried, 0),
