@@ -291,12 +291,12 @@ class Chat(Membership):
             session.skipping = False
         session.heard_at = self.now
         protocol = PROTOCOLS[session.format.protocol]
-        limit = protocol.longest_line_bytes(self.config.max_line_bytes)
-        if session.phase == "present" and (len(data) <= limit or max(map(len, data.split(b"\n"))) <= limit):
+        if session.phase == "present":
             said = protocol.monologue(self, session, data)
             if said:
                 self.messages_in += said
                 return
+        limit = protocol.longest_line_bytes(self.config.max_line_bytes)
         lines = data.split(b"\n")
         lines.pop()
         for line in lines:

@@ -8,7 +8,6 @@ that a replacement of this process knows how far it went. Knows sockets and byte
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -105,12 +104,14 @@ class Session:
             if faults.ENABLED:
                 faults.point("worker.local-offset-set")
         left = length
-        with contextlib.suppress(BlockingIOError):  # the LF that ends the last line was not the peer's
+        try:
             while left > 0:
                 taken = self.socket.recv_into(_SCRATCH, min(left, len(_SCRATCH)), socket.MSG_TRUNC)
                 if not taken:
                     break
                 left -= taken
+        except BlockingIOError:
+            pass  # the LF that ends the last line was not the peer's
         if self.local:
             if faults.ENABLED:
                 faults.point("worker.local-consumed")

@@ -13,6 +13,7 @@ import contextlib
 import select
 import socket
 from collections import deque
+from functools import partial
 from typing import Any, Final
 
 from broker import faults
@@ -174,7 +175,7 @@ class WorkerProcess(ChildProcess):
     def _watch(self, session: Session) -> None:
         assert session.socket is not None
         self.sessions[session.number] = session
-        self.loop.register(session.socket.fileno(), _CLIENT_EVENTS, lambda events: self._on_client(session, events))
+        self.loop.register(session.socket.fileno(), _CLIENT_EVENTS, partial(self._on_client, session))
 
     def _on_client(self, session: Session, events: int) -> None:
         if events & select.EPOLLOUT and session.pending:

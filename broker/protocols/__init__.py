@@ -27,7 +27,7 @@ class ChatProtocol(Protocol):
         """One line of input, at most as long as allowed, without its end. Not called once the session is gone."""
 
     def monologue(self, chat: Chat, session: Session, data: bytes) -> int:
-        """The same for several lines, with their ends, each at most as long as allowed: how many they are.
+        """Whole lines of somebody who has a name, of any length: how many there are.
 
         0, and nothing is done, if any of them is more than something plainly said in a room: take them one by one.
         """

@@ -43,6 +43,9 @@ def line(chat: Chat, session: Session, data: bytes) -> None:
 
 def monologue(chat: Chat, session: Session, data: bytes) -> int:
     """Lines that are neither commands nor blank, with nothing in them that would have to be removed."""
+    limit = chat.config.max_line_bytes
+    if len(data) > limit and max(map(len, data.split(b"\n"))) > limit:
+        return 0
     try:
         text = data.decode()
     except UnicodeDecodeError:

@@ -170,14 +170,15 @@ def _monologue(occasion: Monologue, capabilities: int) -> bytes:
     """Several PRIVMSG in one go: what stands before each text is the same, but for the name of the message."""
     source, target, text, stamp, ids = occasion
     data = text.encode()
-    if max(map(len, data.split(b"\n"))) > text_bytes(source, "PRIVMSG", target):
+    start, space = _start_of(source, "PRIVMSG", target)
+    if len(data) > space and max(map(len, data.split(b"\n"))) > space:
         return b"".join([assemble(tags, body) for tags, body in _said_each(occasion, capabilities)])
-    tags = tags_of(source, Stamp(stamp.time, "\0" if ids else ""), capabilities)
-    start = _start_of(source, "PRIVMSG", target)[0]
-    if tags:
-        start = f"@{';'.join(tags)} {start}"
-    before, named, after = start.partition("\0")
-    if named:
+    if capabilities & _ALWAYS:
+        tags = tags_of(source, Stamp(stamp.time, "\0" if ids else ""), capabilities)
+        if tags:
+            start = f"@{';'.join(tags)} {start}"
+    if ids and capabilities & MESSAGE_TAGS:
+        before, _, after = start.partition("\0")
         texts = text.split("\n")
         return "".join([f"{before}{id}{after}{line}\r\n" for id, line in zip(ids, texts, strict=False)]).encode()
     first = start.encode()

@@ -162,8 +162,13 @@ class Request:
 
     def room_named(self, text: str) -> Room | None:
         """The room of a channel's name; None if there is none, or it is not the name of a channel."""
-        name = channel_name(self.chat, text)
-        return None if name is None else self.chat.find_room(name)
+        return room_named(self.chat, text)
+
+
+def room_named(chat: Chat, text: str) -> Room | None:
+    """The room of a channel's name; None if there is none, or it is not the name of a channel."""
+    name = channel_name(chat, text)
+    return None if name is None else chat.find_room(name)
 
 
 def channel_name(chat: Chat, text: str) -> Name | None:
