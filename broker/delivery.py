@@ -112,12 +112,13 @@ class Delivery:
             self.past.wrote(message.stamp.id, session.number, room.name.key)
         self.publish(room, message, session.number)
 
-    def publish_monologue(self, room: Room, session: Session, text: str, messages: int) -> None:
-        """The same for each of so many lines of a text."""
+    def publish_monologue(self, room: Room, session: Session, texts: list[bytes]) -> None:
+        """The same for each of several texts."""
+        messages = len(texts)
         ids = self.ids_in(room, messages)
         for id in ids:
             self.past.wrote(id, session.number, room.name.key)
-        monologue = Monologue(session.source, f"#{room.name.display}", text, self.moment(), ids)
+        monologue = Monologue(session.source, f"#{room.name.display}", texts, self.moment(), ids)
         self.publish(room, monologue, session.number, messages)
 
     def tell_neighbours(self, session: Session, occasion: SharedOccasion) -> None:

@@ -11,7 +11,7 @@ A `room` is shown without any sign before its name. `target` is where something 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import zip_longest
+from itertools import repeat
 from typing import Final, NamedTuple, TypeAlias
 
 
@@ -89,20 +89,20 @@ class Said(NamedTuple):
 class Monologue(NamedTuple):
     """Somebody said several things in a room, one after the other, and nothing came between.
 
-    The same as a `Said` for each line of `text`, which all end in LF, but told in one go. `ids` has the names of the
-    messages, in their order; it is empty if nobody in the room could be told of them.
+    The same as a `Said` for each of `texts`, UTF-8 with no control character that ends anything in it, but told in one
+    go. `ids` has the names of the messages, in their order; it is empty if nobody in the room could be told of them.
     """
 
     source: Source
     target: str
-    text: str
+    texts: list[bytes]
     stamp: Stamp = NO_STAMP
     ids: tuple[str, ...] = ()
 
     def each(self) -> Iterator[Said]:
         """The same, one by one."""
-        for text, id in zip_longest(self.text.split("\n")[:-1], self.ids, fillvalue=""):
-            yield Said(self.source, self.target, text, Stamp(self.stamp.time, id))
+        for text, id in zip(self.texts, self.ids or repeat(""), strict=False):
+            yield Said(self.source, self.target, text.decode(), Stamp(self.stamp.time, id))
 
 
 class Acted(NamedTuple):

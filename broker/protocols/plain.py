@@ -18,7 +18,6 @@ from broker.names import NameFault
 from broker.occasions import Occasion, Said, SharedOccasion, Source
 from broker.protocols import plain_render
 from broker.protocols.plain_commands import COMMANDS
-from broker.protocols.plain_render import is_readable
 from broker.protocols.plain_replies import ENTRY_REFUSALS, ask_name, echo, enter, refuse_name, reply, speak, speak_on
 from broker.room_policy import entry_refusal
 from broker.sessions import WireFormat
@@ -52,9 +51,12 @@ def monologue(chat: Chat, session: Session, data: bytes) -> int:
         return 0
     if "\r" in text:
         text = text.replace("\r\n", "\n")
-    if text[0] in "/ \n" or "\n/" in text or "\n " in text or "\n\n" in text or not is_readable(text):
+        data = text.encode()
+    if text[0] in "/ \n" or "\n/" in text or "\n " in text or "\n\n" in text:
         return 0
-    return speak_on(chat, session, text)
+    if not text.replace("\n", "").isprintable():
+        return 0
+    return speak_on(chat, session, data[:-1].split(b"\n"))
 
 
 def overlong(chat: Chat, session: Session) -> None:

@@ -50,11 +50,6 @@ def readable(text: str) -> str:
     return "" if text.isspace() else text
 
 
-def is_readable(lines: str) -> bool:
-    """Whether whole lines are fit for a terminal as they stand."""
-    return lines.replace("\n", "").isprintable()
-
-
 def _templates(phrase: Phrase) -> dict[str, str]:
     """Whole lines whose placeholders are numbers: naming them would make every message dearer."""
     return {
@@ -78,11 +73,11 @@ def _said(occasion: Said | Noticed, language: str) -> str:
 
 
 def _monologue(occasion: Monologue, language: str) -> str:
-    text = occasion.text
-    if not is_readable(text):
+    text = b"\n".join(occasion.texts).decode()
+    if not text.replace("\n", "").isprintable():
         return "".join(_said(said, language) for said in occasion.each())
     start = _SAID_START[language].format(occasion.source.name)
-    return start + text[:-1].replace("\n", "\n" + start) + "\n"
+    return start + text.replace("\n", "\n" + start) + "\n"
 
 
 def _acted(occasion: Acted, language: str) -> str:

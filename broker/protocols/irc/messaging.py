@@ -19,6 +19,7 @@ from broker.protocols.irc.message import BODY_BYTES, is_client_tag, shortened
 from broker.protocols.irc.render import text_bytes
 from broker.protocols.irc.request import Request, echo, room_named
 from broker.room_policy import HALF_OPERATOR, RANKS, Speech, is_visible, rank, speech_refusal
+from broker.text import is_utf8
 
 if TYPE_CHECKING:
     from broker.chat import Chat
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 CTCP: Final = "\x01"
 _ACTION: Final = "ACTION "
 _SPEECH: Final = re.compile(rb"PRIVMSG (#[^\0-\x20,:]+) :")
-_LF: Final = ord("\n")
 MakeMessage = Callable[[str, bool, Stamp], Message]
 """From a target as it is written, whether that is one person, and a stamp."""
 
@@ -95,27 +95,22 @@ def monologue(chat: Chat, session: Session, data: bytes) -> int:
     if start is None or state is None or state.capabilities & ECHO_MESSAGE:
         return 0
     head = start[0]
-    messages = data.count(b"\n")
-    if messages > 1 and data.count(b"\n" + head) != messages - 1:
+    end = b"\r\n" if data.endswith(b"\r\n") else b"\n"
+    texts = data[len(head) : -len(end)].split(end + head)
+    messages = len(texts)
+    if data.count(b"\n") != messages or data.count(b"\r") != (messages if end == b"\r\n" else 0):
         return 0
-    said = data.replace(b"\r\n", b"\n")[len(head) :]
-    if messages > 1:
-        said = said.replace(b"\n" + head, b"\n")
-    if said[0] == _LF or b"\n\n" in said or b"\r" in said or b"\x01" in said or b"\0" in said:
+    if b"" in texts or b"\0" in data or b"\x01" in data or not (data.isascii() or is_utf8(data)):
         return 0
-    try:
-        room = room_named(chat, start[1].decode())
-        text = said.decode()
-    except UnicodeDecodeError:
-        return 0
+    room = room_named(chat, start[1].decode())
     if room is None or not is_visible(room, session) or speech_refusal(room, session, "text") is not None:
         return 0
     space = min(BODY_BYTES - len(head), text_bytes(session.source, "PRIVMSG", f"#{room.name.display}"))
-    if len(said) > space and max(map(len, said.split(b"\n"))) > space:
+    if max(map(len, texts)) > space:
         return 0
     state.pinged = False
     session.spoke_at = chat.now
-    chat.publish_monologue(room, session, text, messages)
+    chat.publish_monologue(room, session, texts)
     return messages
 
 

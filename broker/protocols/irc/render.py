@@ -168,21 +168,20 @@ def _said_each(occasion: Monologue, capabilities: int) -> list[Line]:
 
 def _monologue(occasion: Monologue, capabilities: int) -> bytes:
     """Several PRIVMSG in one go: what stands before each text is the same, but for the name of the message."""
-    source, target, text, stamp, ids = occasion
-    data = text.encode()
+    source, target, texts, stamp, ids = occasion
     start, space = _start_of(source, "PRIVMSG", target)
-    if len(data) > space and max(map(len, data.split(b"\n"))) > space:
+    if max(map(len, texts)) > space:
         return b"".join([assemble(tags, body) for tags, body in _said_each(occasion, capabilities)])
     if capabilities & _ALWAYS:
         tags = tags_of(source, Stamp(stamp.time, "\0" if ids else ""), capabilities)
         if tags:
             start = f"@{';'.join(tags)} {start}"
     if ids and capabilities & MESSAGE_TAGS:
-        before, _, after = start.partition("\0")
-        texts = text.split("\n")
-        return "".join([f"{before}{id}{after}{line}\r\n" for id, line in zip(ids, texts, strict=False)]).encode()
+        before, _, after = start.encode().partition(b"\0")
+        named = [b"%b%b%b%b\r\n" % (before, id.encode(), after, text) for id, text in zip(ids, texts, strict=True)]
+        return b"".join(named)
     first = start.encode()
-    return first + data[:-1].replace(b"\n", b"\r\n" + first) + b"\r\n"
+    return first + (b"\r\n" + first).join(texts) + b"\r\n"
 
 
 def _acted(occasion: Acted, capabilities: int) -> list[Line]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from broker.names import Name, NameFault, parse_room_name
+from broker.names import Name, parse_name
 from broker.occasions import Occasion
 from broker.protocols.irc.capabilities import BATCH, LABELED_RESPONSE, SERVER_TIME, effective
 from broker.protocols.irc.message import BODY_BYTES, Message, assemble, shortened, tag
@@ -173,10 +173,10 @@ def room_named(chat: Chat, text: str) -> Room | None:
 
 def channel_name(chat: Chat, text: str) -> Name | None:
     """The room's name in a channel's, None if it cannot be one: `#` and a name by the rule of `broker.names`."""
-    if not text.startswith("#"):
+    if not text.startswith("#") or text[1:2].isspace():
         return None
-    name = parse_room_name(text, chat.config.max_name_length)
-    return None if isinstance(name, NameFault) or text[1:2].isspace() else name
+    name = parse_name(text[1:], chat.config.max_name_length)
+    return name if isinstance(name, Name) else None
 
 
 def echo(text: str) -> str:
