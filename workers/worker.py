@@ -314,10 +314,10 @@ class WorkerProcess(ChildProcess):
             size += len(body)
         while self._frames and self._frames[0][0] <= acknowledged:
             self._frames.popleft()
-        self.reader.consume(acknowledged)
         if self._takeover is None and self._received > self.writer.batch:
             self.writer.deliver(operations, self._received, size)
             self._untold_bytes += size
+        self.reader.consume(acknowledged)  # after the deliveries: people wait for those
 
     def _take_over(self) -> None:
         takeover, self._takeover = self._takeover, None
