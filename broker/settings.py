@@ -135,8 +135,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "where clients connect; port 0 takes any free one", repeatable=True,
     ),
     Setting(
-        _GENERAL, "workers", Whole(1, WORKERS_MAX), Computed("one less than there are usable CPUs", _default_workers), "N",
-        "processes that read from and write to the clients",
+        _GENERAL, "workers", Whole(1, WORKERS_MAX), Computed("one less than there are usable CPUs", _default_workers),
+        "N", "processes that read from and write to the clients",
     ),
     Setting(
         _GENERAL, "nice", NiceValues(), Computed("that of `broker start` itself", lambda _environ, _earlier: {}),
