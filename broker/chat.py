@@ -291,7 +291,7 @@ class Chat(Membership):
             session.skipping = False
         session.heard_at = self.now
         protocol = PROTOCOLS[session.format.protocol]
-        if session.phase == "present":
+        if session.phase == "present" and data:  # nothing is left of what has come before
             said = protocol.monologue(self, session, data)
             if said:
                 self.messages_in += said
