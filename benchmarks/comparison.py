@@ -14,6 +14,7 @@ from typing import Any, Final
 from benchmarks.cpu import ProcessCPU
 from benchmarks.loads import Kind, NamedLoad
 from benchmarks.report import Measurement, Rest
+from benchmarks.tables import as_table
 
 Run = Measurement | Rest
 
@@ -141,14 +142,8 @@ def cells(table: Table) -> tuple[list[str], list[list[str]]]:
 
 def as_text(table: Table) -> str:
     """The table for a person, as wide as it has to be."""
-    headings, lines = cells(table)
-    widths = [max(map(len, column)) for column in zip(headings, *lines, strict=True)]
-    shown = [
-        "  ".join(cell.ljust(width) if number == 0 else cell.rjust(width) for number, (cell, width) in row)
-        for row in (list(enumerate(zip(line, widths, strict=True))) for line in [headings, *lines])
-    ]
-    faults = [f"{row.server} FAILED: {fault}" for row in table.rows for fault in row.faults]
-    return "\n".join([table.load.title, *(f"  {line.rstrip()}" for line in shown), *(f"  {fault}" for fault in faults)])
+    faults = [f"  {row.server} FAILED: {fault}" for row in table.rows for fault in row.faults]
+    return "\n".join([as_table(table.load.title, *cells(table)), *faults])
 
 
 def _spread(values: Sequence[float]) -> Spread:
@@ -163,6 +158,4 @@ def _shown(spread: Spread | None, scale: float, digits: int) -> str:
 
 
 def _faults(run: Run) -> list[str]:
-    if isinstance(run, Rest) or run.verdict.holds:
-        return []
-    return run.verdict.faults or [f"{run.verdict.received} deliveries instead of {run.verdict.expected}"]
+    return [] if isinstance(run, Rest) else run.verdict.problems

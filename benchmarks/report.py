@@ -39,6 +39,11 @@ class Verdict:
         """All is well."""
         return not self.faults and self.received == self.expected
 
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong, in words; [] if all is well."""
+        return [] if self.holds else self.faults or [f"{self.received} deliveries instead of {self.expected}"]
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
