@@ -289,6 +289,8 @@ class Chat(Membership):
         if session.skipping and data:
             data = data[data.index(b"\n") + 1 :]
             session.skipping = False
+        if not data:
+            return
         session.heard_at = self.now
         protocol = PROTOCOLS[session.format.protocol]
         if session.phase == "present" and data:  # nothing is left of what has come before

@@ -135,7 +135,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "where clients connect; port 0 takes any free one", repeatable=True,
     ),
     Setting(
-        _GENERAL, "workers", Whole(1, WORKERS_MAX), Computed("one less than there are usable CPUs", _default_workers),
+        _GENERAL, "workers", Whole(1, WORKERS_MAX),
+        Computed("one less than there are usable CPUs, at least 1", _default_workers),
         "N", "processes that read from and write to the clients",
     ),
     Setting(
