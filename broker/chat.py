@@ -293,7 +293,7 @@ class Chat(Membership):
             return
         session.heard_at = self.now
         protocol = PROTOCOLS[session.format.protocol]
-        if session.phase == "present" and data:  # nothing is left of what has come before
+        if session.phase == "present":
             said = protocol.monologue(self, session, data)
             if said:
                 self.messages_in += said

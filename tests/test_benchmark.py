@@ -380,7 +380,7 @@ def test_a_server_that_lies_to_one_client_is_found_out(lie: str) -> None:
     server = ChatServer()
     server.stage = LyingStage(change)
     with server:
-        result = fanout("--connect", server.url, *SMALL, "--window", "1")  # so that one text is published at a time
+        result = fanout("--connect", server.url, *SMALL)
     assert result.returncode == 1, result.stdout + result.stderr
     verdict = json.loads(result.stdout)["verdict"]
     assert verdict["received"] - verdict["expected"] == {"lost": -1, "doubled": 1, "swapped": 0}[lie]
