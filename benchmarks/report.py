@@ -178,8 +178,10 @@ def as_text(measurement: Measurement) -> str:
 def describe(load: Load) -> str:
     """The load in a line."""
     demand = f"window {load.window}" if load.rate is None else f"{load.rate:g} messages/s in all"
+    talking = "" if load.talking is None else f" ({load.talking:,} of them)"
     return (
-        f"{_count(load.clients, 'client')} in {_count(load.rooms, 'room')}, {_count(load.senders, 'sender')} a room, "
+        f"{_count(load.clients, 'client')} in {_count(load.rooms, 'room')}, {_count(load.senders, 'sender')} a room"
+        f"{talking}, "
         f"{demand}, {load.size_bytes}-byte texts, {load.seconds:g} s after {load.warm_up_seconds:g} s of warm-up"
     )
 
