@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any, Final
 
 from benchmarks.cpu import ProcessCPU
 from benchmarks.loads import Kind, NamedLoad
 from benchmarks.report import Measurement, Rest
+from benchmarks.spread import Spread, shown, spread
+from benchmarks.tables import as_table
 
 Run = Measurement | Rest
 
@@ -28,15 +29,6 @@ class Figure:
     scale: float
     digits: int
     compared: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """The median of some values, and the ends of their range."""
-
-    median: float
-    least: float
-    greatest: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +103,11 @@ def compare(load: NamedLoad, rounds: Sequence[Mapping[str, Run]], reference: str
         for figure in FIGURES[load.kind]:
             own = [value for runs in rounds if (value := figure.of(runs[server])) is not None]
             if own:
-                values[figure.key] = _spread(own)
+                values[figure.key] = spread(own)
             pairs = [(figure.of(runs[server]), figure.of(runs[reference])) for runs in rounds]
             quotients = [mine / theirs for mine, theirs in pairs if mine is not None and theirs]
             if figure.compared and quotients:
-                ratios[figure.key] = _spread(quotients)
+                ratios[figure.key] = spread(quotients)
         faults = [fault for runs in rounds for fault in _faults(runs[server])]
         rows.append(Row(server, values, ratios, faults))
     return Table(load, reference, rows)
@@ -131,9 +123,9 @@ def cells(table: Table) -> tuple[list[str], list[list[str]]]:
     for row in table.rows:
         line = [row.server]
         for figure in figures:
-            line.append(_shown(row.values.get(figure.key), figure.scale, figure.digits))
+            line.append(shown(row.values.get(figure.key), figure.scale, figure.digits))
             if figure.compared:
-                ratio = "" if row.server == table.reference else _shown(row.ratios.get(figure.key), 1, 2)
+                ratio = "" if row.server == table.reference else shown(row.ratios.get(figure.key), 1, 2)
                 line.append(ratio)
         lines.append(line)
     return headings, lines
@@ -141,28 +133,9 @@ def cells(table: Table) -> tuple[list[str], list[list[str]]]:
 
 def as_text(table: Table) -> str:
     """The table for a person, as wide as it has to be."""
-    headings, lines = cells(table)
-    widths = [max(map(len, column)) for column in zip(headings, *lines, strict=True)]
-    shown = [
-        "  ".join(cell.ljust(width) if number == 0 else cell.rjust(width) for number, (cell, width) in row)
-        for row in (list(enumerate(zip(line, widths, strict=True))) for line in [headings, *lines])
-    ]
-    faults = [f"{row.server} FAILED: {fault}" for row in table.rows for fault in row.faults]
-    return "\n".join([table.load.title, *(f"  {line.rstrip()}" for line in shown), *(f"  {fault}" for fault in faults)])
-
-
-def _spread(values: Sequence[float]) -> Spread:
-    return Spread(median(values), min(values), max(values))
-
-
-def _shown(spread: Spread | None, scale: float, digits: int) -> str:
-    if spread is None:
-        return "-"
-    middle, low, high = (f"{value * scale:.{digits}f}" for value in (spread.median, spread.least, spread.greatest))
-    return middle if low == high else f"{middle} ({low}-{high})"
+    faults = [f"  {row.server} FAILED: {fault}" for row in table.rows for fault in row.faults]
+    return "\n".join([as_table(table.load.title, *cells(table)), *faults])
 
 
 def _faults(run: Run) -> list[str]:
-    if isinstance(run, Rest) or run.verdict.holds:
-        return []
-    return run.verdict.faults or [f"{run.verdict.received} deliveries instead of {run.verdict.expected}"]
+    return [] if isinstance(run, Rest) else run.verdict.problems

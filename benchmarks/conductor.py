@@ -117,6 +117,15 @@ def measure_rest(load: Load, server: Server) -> Rest:
     )
 
 
+@contextmanager
+def crowd(load: Load, server: Server) -> Iterator[None]:
+    """Have all clients of the load in their rooms meanwhile, where they say nothing; errors as for `measure`."""
+    with _load_processes(load, plan(load), server.url, Counters(load.processes)) as processes:
+        processes.collect("entered", _ENTER_SECONDS)
+        yield
+        processes.tell("leave")
+
+
 def judge(rooms: Sequence[Room], said: Mapping[int, int], outcomes: Sequence[Outcome]) -> Verdict:
     """Sum up: all that the load processes found, whether their streams are the same, and whether the totals match."""
     expected = sum(sum(said[author] for author in room.authors) * (len(room.clients) - 1) for room in rooms)

@@ -7,12 +7,17 @@ the second is not seen: processes that end while they are measured are not what 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from benchmarks.errors import LoadError
 from monitor import procfs
 from monitor.process_tree import name_of
+
+_LOOK_SECONDS: Final = 0.002
+_SETTLE_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,21 @@ def look(names: Mapping[int, str | None]) -> Look:
     if not found:
         raise LoadError(f"there is no process {next(iter(names), 0)} whose CPU time could be measured")
     return found
+
+
+def settled_seconds(pids: Sequence[int]) -> float:
+    """CPU seconds of these processes together, to the nanosecond, at a moment when none of them does anything.
+
+    Of the threads that there are: the sum falls when one ends. LoadError if that moment does not come.
+    """
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    before = -1
+    while (now := sum(stat.on_cpu_ns for stat in map(procfs.total_schedstat, pids) if stat is not None)) != before:
+        if time.monotonic() > deadline:
+            raise LoadError(f"the server did not come to rest within {_SETTLE_SECONDS:g} s")
+        before = now
+        time.sleep(_LOOK_SECONDS)
+    return now / 1e9
 
 
 def slices(pids: Iterable[int]) -> int:

@@ -26,7 +26,8 @@ LARGEST_SIZE_BYTES: Final = 4096
 class Load:
     """What to do to a server. `rate` is messages per second of all senders together; None keeps `window` messages of
     each sender in flight instead. `size_bytes` is the text's, `seconds` what is measured, after `warm_up_seconds`. What
-    has not come when nothing at all came for `patience_seconds` is lost.
+    has not come when nothing at all came for `patience_seconds` is lost. `talking` of the rooms have senders, all if
+    None.
     """
 
     clients: int = 200
@@ -39,6 +40,7 @@ class Load:
     warm_up_seconds: float = 1.0
     processes: int = 1
     patience_seconds: float = 5.0
+    talking: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,8 @@ def _plan_room(load: Load, number: int, clients: range) -> Room:
     parts = tuple(
         Part(process, authors[index::count], tuple(listeners[index::count])) for index, process in enumerate(processes)
     )
-    return Room(number, clients, authors, authors[: load.senders], parts)
+    senders = authors[: load.senders] if load.talking is None or number < load.talking else ()
+    return Room(number, clients, authors, senders, parts)
 
 
 def _check(load: Load) -> None:
@@ -125,6 +128,8 @@ def _check(load: Load) -> None:
         raise UsageError(f"--size {load.size_bytes}: {TAIL_BYTES} to {LARGEST_SIZE_BYTES} bytes")
     if load.seconds <= 0 or load.patience_seconds <= 0 or load.warm_up_seconds < 0:
         raise UsageError("--seconds and --patience must be more than 0, --warm-up not less")
+    if load.talking is not None and not 1 <= load.talking <= load.rooms:
+        raise UsageError(f"{load.talking} talking rooms of {load.rooms}: 1 to all")
     if load.rate is not None and load.rate <= 0:
         raise UsageError(f"--rate {load.rate:g}: more than 0, in messages per second")
     parts_of_a_room = 1 if load.rooms >= load.processes else load.processes

@@ -39,6 +39,11 @@ class Verdict:
         """All is well."""
         return not self.faults and self.received == self.expected
 
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong, in words; [] if all is well."""
+        return [] if self.holds else self.faults or [f"{self.received} deliveries instead of {self.expected}"]
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
@@ -173,8 +178,10 @@ def as_text(measurement: Measurement) -> str:
 def describe(load: Load) -> str:
     """The load in a line."""
     demand = f"window {load.window}" if load.rate is None else f"{load.rate:g} messages/s in all"
+    talking = "" if load.talking is None else f" ({load.talking:,} of them)"
     return (
-        f"{_count(load.clients, 'client')} in {_count(load.rooms, 'room')}, {_count(load.senders, 'sender')} a room, "
+        f"{_count(load.clients, 'client')} in {_count(load.rooms, 'room')}, {_count(load.senders, 'sender')} a room"
+        f"{talking}, "
         f"{demand}, {load.size_bytes}-byte texts, {load.seconds:g} s after {load.warm_up_seconds:g} s of warm-up"
     )
 

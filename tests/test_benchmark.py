@@ -244,10 +244,17 @@ def test_everybody_has_one_place(load: Load) -> None:
                 assert room.observer(sender) in part.listeners
 
 
+def test_only_some_rooms_talk_but_all_hear_where_the_stream_begins() -> None:
+    rooms = plan(Load(clients=40, rooms=4, senders=3, talking=2))
+    assert [len(room.senders) for room in rooms] == [3, 3, 0, 0]
+    assert all(len(room.heralds) == 2 for room in rooms)
+
+
 @pytest.mark.parametrize(
     "change",
     [{"clients": 4}, {"clients": 5, "processes": 2}, {"rooms": 0}, {"senders": 0}, {"window": 0}, {"size_bytes": 29},
-     {"size_bytes": 5000}, {"seconds": 0}, {"rate": 0.0}, {"rooms": 50}],
+     {"size_bytes": 5000}, {"seconds": 0}, {"rate": 0.0}, {"rooms": 50},
+     {"talking": 0}, {"talking": 2}],
     ids=str,
 )  # fmt: skip
 def test_a_load_that_makes_no_sense_is_refused(change: dict[str, Any]) -> None:

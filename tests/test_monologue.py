@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.messages import LINES
 from broker.phrases import LANGUAGES
 from broker.protocols import irc, plain
 from broker.protocols.plain_render import _SAID
@@ -132,6 +133,18 @@ def test_what_people_mostly_say_is_taken_in_one_go(speaker: str, tagged: bool) -
         here.stage.send(here.speaker, said.encode())
     name = "eve" if speaker == "irc" else "bob"
     assert here.heard()[1] == "".join(f"{name}说: {line}\n" for line in lines)
+
+
+@pytest.mark.parametrize("speaker", ["plain", "irc"])
+def test_what_has_all_been_heard_before_is_not_heard_again(speaker: str) -> None:
+    """As when a worker is replaced that had not heard of the acknowledgement."""
+    here = Gathering(speaker, False, "")
+    said = b"PRIVMSG #lobby :hello\r\n" if speaker == "irc" else b"hello\n"
+    offset = here.speaker.sent
+    here.stage.send(here.speaker, said)
+    here.heard()
+    here.stage.apply(here.speaker.worker, (LINES, here.speaker.number, offset, said))
+    assert not any(here.heard())
 
 
 def test_every_message_of_a_monologue_can_be_taken_back() -> None:

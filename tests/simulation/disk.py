@@ -51,11 +51,11 @@ class SimulatedJournal:
         self.suspended = False
 
     def recover(self) -> Recovered:
-        self._life.step("journal recover")
+        self._life.begin("journal recover")
         return Recovered(self._disk.snapshot, list(self._disk.records), [], None)
 
     def append(self, payload: bytes) -> None:
-        self._life.step("journal append")
+        self._life.begin("journal append")
         # Amid the append: the torn record is cut by whoever recovers, so it is as if there had been none.
         if self._life.amount(1):
             self._disk.records.append(payload)
@@ -66,13 +66,13 @@ class SimulatedJournal:
         return self.snapshot is None and len(self._disk.records) >= self._snapshot_every
 
     def begin_snapshot(self, serialise: Callable[[], list[bytes]], _now: float) -> int | None:
-        self._life.step("fork")
+        self._life.begin("fork")
         self.snapshot = SnapshotProcess(b"".join(serialise()), len(self._disk.records))
         self._pidfd = self._life.open(self.snapshot)
         return self._pidfd
 
     def snapshot_finished(self, _now: float) -> str | None:
-        self._life.step("rename")
+        self._life.begin("rename")
         process, self.snapshot = self.snapshot, None
         if process is not None:
             self._life.close(self._pidfd)
@@ -83,4 +83,4 @@ class SimulatedJournal:
         return None
 
     def close(self) -> None:
-        self._life.step("close")
+        self._life.begin("close")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import select
 import socket
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
@@ -36,7 +36,7 @@ class Fate:
 
 
 class Life:
-    """One process, from its birth to its end: its descriptors, and how many steps it has made."""
+    """One process, from its birth to its end: its descriptors, how many steps it has made, and which calls."""
 
     def __init__(
         self, name: str, random: Random, fate: Fate, on_death: Callable[[Life], None] = lambda life: None
@@ -46,10 +46,16 @@ class Life:
         self.fate = fate
         self.files: dict[int, Any] = {}
         self.steps = 0
+        self.calls: Counter[str] = Counter()
         self.dead = False
         self.dies_at: int | None = None
         self.last_call = ""
         self._on_death = on_death
+
+    def begin(self, call: str) -> None:
+        """The first step of a call, which counts."""
+        self.calls[call] += 1
+        self.step(call)
 
     def step(self, call: str) -> None:
         """One step of the call; raises Killed if the process does not survive it."""
@@ -188,7 +194,7 @@ class PipeSocket:
         return data, [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)] if fds else [], 0, None
 
     def _receive(self, limit: int) -> tuple[bytes, list[Any]]:
-        self._life.step("pipe recv")
+        self._life.begin("pipe recv")
         if not self._end.queue and not self._end.peer.closed:
             raise BlockingIOError
         data, files = self._end.take(limit)
@@ -199,7 +205,7 @@ class PipeSocket:
         return data, files
 
     def send(self, data: bytes | memoryview) -> int:
-        self._life.step("pipe send")
+        self._life.begin("pipe send")
         peer = self._end.peer
         if peer.closed:
             raise BrokenPipeError(errno.EPIPE, "Broken pipe")
@@ -213,7 +219,7 @@ class PipeSocket:
         return taken
 
     def close(self) -> None:
-        self._life.step("pipe close")
+        self._life.begin("pipe close")
         self._life.close(self._fd)
         self._fd = -1
 
@@ -339,14 +345,14 @@ class ClientSocket:
 
     def recv(self, limit: int, flags: int) -> bytes:
         assert flags == socket.MSG_PEEK
-        self.life.step("peek")
+        self.life.begin("peek")
         data = self._read(limit, peek=True)
         self.life.step("peek")
         return data
 
     def recv_into(self, buffer: bytearray, limit: int, flags: int) -> int:
         assert flags == socket.MSG_TRUNC
-        self.life.step("consume")
+        self.life.begin("consume")
         data = self._read(limit or len(buffer), peek=False)
         self.life.step("consume")
         return len(data)
@@ -371,7 +377,7 @@ class ClientSocket:
         raise BlockingIOError
 
     def send(self, data: bytes | memoryview) -> int:
-        self.life.step("send")
+        self.life.begin("send")
         link = self.connection
         if link.error_pending:
             link.error_pending = False
@@ -392,7 +398,7 @@ class ClientSocket:
 
     def shutdown(self, how: int) -> None:
         assert how == socket.SHUT_RDWR
-        self.life.step("shutdown")
+        self.life.begin("shutdown")
         self.connection.shut_down = True
         self.life.step("shutdown")
 
@@ -402,12 +408,12 @@ class ClientSocket:
 
     def setsockopt(self, level: int, option: int, value: int) -> None:
         assert (level, option) == (socket.SOL_SOCKET, SO_PEEK_OFF) and self.connection.local
-        self.life.step("setsockopt")
+        self.life.begin("setsockopt")
         self.connection.peek_offset = value
         self.life.step("setsockopt")
 
     def close(self) -> None:
-        self.life.step("close")
+        self.life.begin("close")
         self.life.close(self._fd)
         self.life.step("close")
 
@@ -415,7 +421,7 @@ class ClientSocket:
 def position_of_tcp(sock: ClientSocket) -> TCPPosition:
     """As `broker.kernel_position` has it."""
     assert not sock.connection.local, "there is no TCP_INFO of a local socket"
-    sock.life.step("TCP_INFO")
+    sock.life.begin("TCP_INFO")
     return sock.connection.position()
 
 
@@ -428,7 +434,7 @@ class Epoll:
         self.edges: set[Connection] = set()
 
     def register(self, fd: int, mask: int) -> None:
-        self.life.step("epoll_ctl")
+        self.life.begin("epoll_ctl")
         assert fd not in self._masks
         self._masks[fd] = mask
         file = self.life.files[fd]
@@ -438,12 +444,12 @@ class Epoll:
         self.life.step("epoll_ctl")
 
     def modify(self, fd: int, mask: int) -> None:
-        self.life.step("epoll_ctl")
+        self.life.begin("epoll_ctl")
         assert fd in self._masks
         self._masks[fd] = mask
 
     def unregister(self, fd: int) -> None:
-        self.life.step("epoll_ctl")
+        self.life.begin("epoll_ctl")
         if self._masks.pop(fd) & select.EPOLLET:
             file = self.life.files[fd]
             file.watchers.remove(self)
@@ -463,7 +469,7 @@ class Epoll:
 
     def poll(self, _timeout: float) -> list[tuple[int, int]]:
         """Some of what is ready, in any order."""
-        self.life.step("epoll_wait")
+        self.life.begin("epoll_wait")
         found = self.ready()
         self.life.random.shuffle(found)
         found = found[: self.life.random.randint(1, len(found))] if found else found
@@ -482,7 +488,7 @@ class Words:
         return self._words[slot]
 
     def __setitem__(self, slot: int, word: int) -> None:
-        self._life.step("store")
+        self._life.begin("store")
         self._words[slot] = word
         self._life.step("store")
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from random import Random
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 from broker.channel import Channel, DescriptorChannel
 from broker.child_state import State
@@ -118,6 +118,10 @@ class World:
     nothing at all then; `lines_per_second` is how fast they may speak, 0 for any speed; `goodbye` ends the chat.
     """
 
+    chance: ClassVar[type[Random]] = Random
+    listeners: ClassVar[tuple[Any, ...]] = LISTENERS
+    places: ClassVar[int] = 64
+
     def __init__(
         self,
         seed: int,
@@ -129,7 +133,7 @@ class World:
         goodbye: bool = False,
     ) -> None:
         self.seed = seed
-        self.random = random = Random(seed)
+        self.random = random = self.chance(seed)
         self.now = 1000.0
         self.kill_rate = kill_rate
         self.fate = Fate(strikes)
@@ -145,8 +149,9 @@ class World:
         self.settings = self._settings(lines_per_second)
         self.supervisor = Life("supervisor", Random(seed), Fate())
         self.custodian = Custodian(
-            self, [], 64, SimpleNamespace(record=self._record), lambda workers: None, SupervisorFiles(self.supervisor)
-        )  # type: ignore[arg-type]
+            self, [], self.places, SimpleNamespace(record=self._record), lambda workers: None,
+            SupervisorFiles(self.supervisor),
+        )  # type: ignore[arg-type]  # fmt: skip
         self.children: dict[str, SimulatedChild] = {}
         self.clients: list[Client] = []
         self.unborn = random.randint(2, 8)
@@ -191,7 +196,7 @@ class World:
     # Children begin and end.
 
     def _spawn(self, child: SimulatedChild) -> None:
-        child.life = life = Life(child.name, Random(self.random.random()), self.fate, self._on_death)
+        child.life = life = Life(child.name, self.chance(self.random.random()), self.fate, self._on_death)
         child.control, theirs = pipe(UNBOUNDED)
         child.control.capacity = self.control_bytes
         child.control.hold()
@@ -201,7 +206,7 @@ class World:
         for one in held:
             life.open(self.supervisor.files[one.fd], one.fd)
         birth = Birth(
-            name=child.name, index=child.spec.index, nice=0, settings=self.settings, listeners=LISTENERS,
+            name=child.name, index=child.spec.index, nice=0, settings=self.settings, listeners=self.listeners,
             supervisor_pid=1, control_fd=life.open(theirs), stack_fd=-1, run=b"r" * 16, clock_offset=0.0,
             ledger=LedgerOfLife(life, self.custodian.ledger), held=held,
             elsewhere=self.custodian.custody.elsewhere(child.spec.index),
