@@ -142,15 +142,18 @@ class Fanout(Generic[Target]):
             members = self._members.get(group)
             if not members:
                 continue
-            data = entries[0][1] if len(entries) == 1 else b"".join([entry[1] for entry in entries])
-            messages = sum([entry[3] for entry in entries])
-            authors = dict.fromkeys([entry[2] for entry in entries if entry[2] in members])
-            for author in authors:
+            messages = 0
+            authors: dict[int, int] = {}  # who are members, and how many of the messages are theirs
+            for _, _, excepted, count in entries:
+                messages += count
+                if excepted in members:
+                    authors[excepted] = authors.get(excepted, 0) + count
+            for author, own in authors.items():
                 if author not in gathered and author not in muted:
-                    others = [entry for entry in entries if entry[2] != author]
+                    others = b"".join([entry[1] for entry in entries if entry[2] != author])
                     if others:
-                        others_data = b"".join([entry[1] for entry in others])
-                        yield (members[author],), others_data, sum([entry[3] for entry in others])
+                        yield (members[author],), others, messages - own
+            data = b"".join([entry[1] for entry in entries])
             if authors or gathered or muted:
                 yield (
                     [
