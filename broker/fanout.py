@@ -16,12 +16,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from sys import maxsize
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from broker.errors import LocalProtocolError
 from broker.messages import ADD, ADOPT, CLOSE, DETACH, PUBLISH, REMOVE, SEND, Operation
 
 Target = TypeVar("Target")
+_Entry: TypeAlias = tuple[int, bytes, int, int]
+"""Something published: its sequence number, the bytes, who is excepted (0: nobody), and how many messages it is."""
 
 
 @dataclass(slots=True)
@@ -90,7 +92,7 @@ class Fanout(Generic[Target]):
 
         Raises LocalProtocolError for an operation that does not exist.
         """
-        log: dict[int, list[tuple[int, bytes, int]]] = {}
+        log: dict[int, list[_Entry]] = {}
         gathered: dict[int, _Gathered] = {}
         closes: list[int] = []
         detached: list[tuple[int, int]] = []
@@ -101,7 +103,7 @@ class Fanout(Generic[Target]):
                 entries = log.get(group)
                 if entries is None:
                     entries = log[group] = []
-                entries.append((sequence, data, excepted))
+                entries.append((sequence, data, excepted, data.count(b"\n")))
                 continue
             session = operation[2] if code in (ADD, REMOVE) else operation[1]
             if code == ADOPT:
@@ -130,7 +132,7 @@ class Fanout(Generic[Target]):
         return Merged(list(self._deliveries(log, gathered, muted)), closes, detached)
 
     def _deliveries(
-        self, log: dict[int, list[tuple[int, bytes, int]]], gathered: dict[int, _Gathered], muted: Container[int]
+        self, log: dict[int, list[_Entry]], gathered: dict[int, _Gathered], muted: Container[int]
     ) -> Iterator[tuple[Collection[Target], bytes, int]]:
         for session, stream in gathered.items():
             data = _stream_bytes(session, stream, log, session in muted)
@@ -141,13 +143,14 @@ class Fanout(Generic[Target]):
             if not members:
                 continue
             data = entries[0][1] if len(entries) == 1 else b"".join([entry[1] for entry in entries])
-            messages = data.count(b"\n")
+            messages = sum([entry[3] for entry in entries])
             authors = dict.fromkeys([entry[2] for entry in entries if entry[2] in members])
             for author in authors:
                 if author not in gathered and author not in muted:
-                    others = b"".join([entry[1] for entry in entries if entry[2] != author])
+                    others = [entry for entry in entries if entry[2] != author]
                     if others:
-                        yield (members[author],), others, others.count(b"\n")
+                        others_data = b"".join([entry[1] for entry in others])
+                        yield (members[author],), others_data, sum([entry[3] for entry in others])
             if authors or gathered or muted:
                 yield (
                     [
@@ -167,9 +170,7 @@ class Fanout(Generic[Target]):
             stream = gathered[session] = _Gathered([(group, 0, maxsize) for group in self._groups_of[session]])
         return stream
 
-    def _gather_members_of_several(
-        self, gathered: dict[int, _Gathered], log: dict[int, list[tuple[int, bytes, int]]]
-    ) -> None:
+    def _gather_members_of_several(self, gathered: dict[int, _Gathered], log: dict[int, list[_Entry]]) -> None:
         if len(log) < 2 or not self._several:
             return
         touched = log.keys()
@@ -203,12 +204,13 @@ def _ended(span: tuple[int, int, int], group: int, sequence: int) -> tuple[int, 
     return (group, span[1], sequence) if span[0] == group and span[2] == maxsize else span
 
 
-def _stream_bytes(session: int, stream: _Gathered, log: dict[int, list[tuple[int, bytes, int]]], muted: bool) -> bytes:
+def _stream_bytes(session: int, stream: _Gathered, log: dict[int, list[_Entry]], muted: bool) -> bytes:
     """The bytes of one gathered session, in the order of the operations."""
     if muted:
         return b"".join([data for _, data in stream.own])
     pieces = list(stream.own)
     for group, start, end in stream.spans:
-        pieces += [(at, data) for at, data, excepted in log.get(group, ()) if excepted != session and start <= at < end]
+        entries = log.get(group, ())
+        pieces += [(at, data) for at, data, excepted, _ in entries if excepted != session and start <= at < end]
     pieces.sort(key=lambda piece: piece[0])
     return b"".join([data for _, data in pieces])

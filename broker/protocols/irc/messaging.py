@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from broker.occasions import Acted, Message, Noticed, Queried, Redacted, Said, Source, Stamp, Tagged, Tags
@@ -17,18 +18,19 @@ from broker.protocols.irc.capabilities import ECHO_MESSAGE, MESSAGE_REDACTION, M
 from broker.protocols.irc.limits import KICK_BYTES, SIGNS, STATUS_OF_SIGN, TARGETS
 from broker.protocols.irc.message import BODY_BYTES, is_client_tag, shortened
 from broker.protocols.irc.render import text_bytes
-from broker.protocols.irc.request import Request, echo, room_named
+from broker.protocols.irc.request import Request, echo, parse_channel_name
 from broker.room_policy import HALF_OPERATOR, RANKS, Speech, is_visible, rank, speech_refusal
 from broker.text import is_utf8
 
 if TYPE_CHECKING:
     from broker.chat import Chat
+    from broker.names import Name
     from broker.rooms import Room
     from broker.sessions import Session
 
 CTCP: Final = "\x01"
 _ACTION: Final = "ACTION "
-_SPEECH: Final = re.compile(rb"PRIVMSG (#[^\0-\x20,:]+) :")
+_SPEECH: Final = re.compile(rb"PRIVMSG (#[^\0-\x20,:]{1,200}) :")
 MakeMessage = Callable[[str, bool, Stamp], Message]
 """From a target as it is written, whether that is one person, and a stamp."""
 
@@ -102,8 +104,9 @@ def monologue(chat: Chat, session: Session, data: bytes) -> int:
         return 0
     if b"" in texts or b"\0" in data or b"\x01" in data or not (data.isascii() or is_utf8(data)):
         return 0
-    room = room_named(chat, start[1].decode())
-    if room is None or not is_visible(room, session) or speech_refusal(room, session, "text") is not None:
+    name = _room_name(start[1], chat.config.max_name_length)
+    room = None if name is None else chat.find_room(name)
+    if room is None or session.number not in room.members or speech_refusal(room, session, "text") is not None:
         return 0
     space = min(BODY_BYTES - len(head), text_bytes(session.source, "PRIVMSG", f"#{room.name.display}"))
     if max(map(len, texts)) > space:
@@ -112,6 +115,12 @@ def monologue(chat: Chat, session: Session, data: bytes) -> int:
     session.spoke_at = chat.now
     chat.publish_monologue(room, session, texts)
     return messages
+
+
+@lru_cache(maxsize=4096)
+def _room_name(target: bytes, max_length: int) -> Name | None:
+    """Remembered, as people say more than one thing in a room."""
+    return parse_channel_name(target.decode(), max_length)
 
 
 def _maker(

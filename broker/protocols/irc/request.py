@@ -172,10 +172,15 @@ def room_named(chat: Chat, text: str) -> Room | None:
 
 
 def channel_name(chat: Chat, text: str) -> Name | None:
+    """The room's name in a channel's, None if it cannot be one."""
+    return parse_channel_name(text, chat.config.max_name_length)
+
+
+def parse_channel_name(text: str, max_length: int) -> Name | None:
     """The room's name in a channel's, None if it cannot be one: `#` and a name by the rule of `broker.names`."""
     if not text.startswith("#") or text[1:2].isspace():
         return None
-    name = parse_name(text[1:], chat.config.max_name_length)
+    name = parse_name(text[1:], max_length)
     return name if isinstance(name, Name) else None
 
 
