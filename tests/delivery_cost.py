@@ -45,13 +45,24 @@ Counts = dict[str, int]
 
 @dataclass(frozen=True)
 class Load:
-    """`senders` people of each room say `run` lines each in one go, in every round."""
+    """`senders` people of each room say `run` lines each in one go, in every round.
+
+    `merged`: the router has a turn after each worker, so that several batches are there when a worker has its own.
+    """
 
     protocol: str
     rooms: int
     members: int
     senders: int
     run: int
+    merged: bool = False
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        rooms = "1 room" if self.rooms == 1 else f"{self.rooms} rooms"
+        lines = "1 line" if self.run == 1 else f"{self.run} lines"
+        return f"{self.protocol}: {rooms} of {self.members}, {lines}{', merged' if self.merged else ''}"
 
     @property
     def messages(self) -> int:
@@ -61,12 +72,12 @@ class Load:
 
 PROTOCOLS: Final = ("chat", "irc")
 LOADS: Final = {
-    f"{protocol}: {rooms} {'room' if rooms == 1 else 'rooms'} of {members}, {run} {'line' if run == 1 else 'lines'}":
-    Load(protocol, rooms, members, 2, run)
+    load.name: load
     for protocol in PROTOCOLS
-    for rooms, members in ((5, 10), (1, 100))
+    for rooms, members, merged in ((5, 10, False), (5, 10, True), (1, 100, False))
     for run in (1, 8)
-}  # fmt: skip
+    for load in [Load(protocol, rooms, members, 2, run, merged)]
+}
 
 
 class _Steady(Random):
@@ -90,10 +101,10 @@ class CountedWorld(World):
     places = 128
 
     def __init__(self, load: Load) -> None:
+        self._load = load
         self._functions: Counter[str] = Counter()
         super().__init__(0, kill_rate=0.0)
         self.disturbing = False
-        self._load = load
         self._settle()
         for number in range(load.rooms * load.members):
             self._enter(number)
@@ -133,10 +144,12 @@ class CountedWorld(World):
 
     def _settle(self) -> None:
         """Let everybody have turns until nothing is left to do; then the clients read."""
+        workers, (router,) = list(self.of_role("worker")), self.of_role("router")
+        turns = [child for worker in workers for child in (worker, router)] if self._load.merged else [*workers, router]
         busy = True
         while busy:
             busy = False
-            for child in self.children.values():
+            for child in turns:
                 if child.runnable():
                     busy = True
                     self._run(child, partial(self._wake, child))
