@@ -47,6 +47,10 @@ class Chat(Membership):
         """The largest number of sessions with a name that there have been at once."""
         self.began_at = 0.0
         """When the first session came."""
+        self.invisible: dict[int, None] = {}
+        """Sessions with the user mode `i`, by number: everybody who comes is told how many they are (IRC's LUSERS)."""
+        self.operators: dict[int, None] = {}
+        """The same of operators of the server."""
         self._people: dict[str, Session] = {}  # by key
         self._watchers: dict[str, dict[int, None]] = {}  # session numbers by the key of a name
         # In order of time, as the timeout is the same for all; unlike a dict it finds its first in constant time.
@@ -211,6 +215,14 @@ class Chat(Membership):
         """Sessions with a name."""
         return len(self._people)
 
+    def note_modes(self, session: Session) -> None:
+        """The session's user modes, or whether it is an operator, may have changed."""
+        for kept, holds in ((self.invisible, "i" in session.modes), (self.operators, bool(session.operator))):
+            if holds:
+                kept[session.number] = None
+            else:
+                kept.pop(session.number, None)
+
     def check_later(self, session: Session) -> None:
         """Have the protocol look at the session in `ping_seconds`, instead of whenever that was to be."""
         self._check_deadlines.pop(session.number, None)
@@ -346,6 +358,8 @@ class Chat(Membership):
                 room.members.pop(session.number)
                 room.silenced.pop(session.number, None)
             del self._sessions[session.number]
+            self.invisible.pop(session.number, None)
+            self.operators.pop(session.number, None)
             if session.key:
                 del self._people[session.key]
                 self.past.add(session.key, session.source, session.realname, self.now)

@@ -3,7 +3,8 @@
 The way of input: an edge of epoll marks a session readable; a peek finds whole lines; one frame a wake-up carries all
 of them to the router; its acknowledgement lets them be consumed from the kernel, and the session is looked at again.
 Pacing, fairness and the bound on unacknowledged input are all *not reading*, so nothing is ever dropped and a flooding
-sender waits in its own `send`. Knows nothing of the output, and of the router only the numbers of the frames.
+sender waits in its own `send`. Those who have just come, and those who are gone, are dear to the router and in no hurry:
+they have a queue of their own, so that thousands who come at once do not keep the others from talking. Knows nothing of the output, and of the router only the numbers of the frames.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ _LINES_PER_TURN: Final = 128
 """No session forwards more lines than this before every other readable one had its turn."""
 _IN_FLIGHT_LIMIT_BYTES: Final = 1024 * 1024
 """Unacknowledged input of all sessions; past it nothing is read until the router has caught up."""
+_NEWCOMER_SECONDS: Final = 5.0
+"""For so long somebody is a newcomer."""
+_LATE_EVENTS: Final = 16
+"""Of newcomers and of those who are gone, the router gets so many at a time: some milliseconds of its work."""
 _SHORTEST_PAUSE_SECONDS: Final = 0.02
 """Waking up for every single line of a flood would cost more than it paces."""
 
@@ -49,6 +54,9 @@ class Reader:
         self._frames: dict[int, list[tuple[Session, int]]] = {}  # the same by frame number
         self._in_flight_bytes = 0
         self._readable: dict[int, Session] = {}  # in the order in which they get their turn
+        self._late: dict[int, Session] = {}  # the same of newcomers and of those who are gone
+        self._late_unsent = False  # there are events of theirs for the next frame
+        self._late_frame = 0  # the frame with their last events, if it is not acknowledged
         self._addresses: dict[str, tuple[TokenBucket, set[int]]] = {}
         # A peek of this many bytes without an LF is a line that is too long (1 for the CR of CRLF).
         self._longest_line = longest_line_bytes + 1
@@ -57,8 +65,10 @@ class Reader:
     # Sessions come and go.
 
     def announce(self, session: Session) -> None:
-        """Tell the router of a session that it does not know."""
-        self.events.append((ATTACHED, session.number, session.listener, session.peer))
+        """Tell the router, in its turn, of a session that it does not know."""
+        session.announced = False
+        session.newcomer_until = self._monotonic() + _NEWCOMER_SECONDS
+        self._late[session.number] = session
 
     def arrived(self, session: Session) -> None:
         """Tell the router that a session's socket has come from another worker."""
@@ -67,8 +77,9 @@ class Reader:
     def end(self, session: Session, cause: EndCause) -> None:
         """Nothing more comes from this session: say so once, and wait for the router to close it."""
         if not session.ended:
+            self._introduce(session)
             session.ended = True
-            self._readable.pop(session.number, None)
+            self.stop_reading(session)
             self.events.append((ENDED, session.number, cause))
 
     def missing(self, number: int) -> None:
@@ -78,10 +89,11 @@ class Reader:
     def stop_reading(self, session: Session) -> None:
         """It is not to be read any more."""
         self._readable.pop(session.number, None)
+        self._late.pop(session.number, None)
 
     def forget(self, session: Session) -> None:
         """The session is no longer this worker's."""
-        self._readable.pop(session.number, None)
+        self.stop_reading(session)
         entry = self._addresses.get(session.address)
         if entry is not None:
             entry[1].discard(session.number)
@@ -94,6 +106,9 @@ class Reader:
         self._forwarded.clear()
         self._frames.clear()
         self._readable.clear()
+        self._late.clear()
+        self._late_unsent = False
+        self._late_frame = 0
         self._in_flight_bytes = 0
 
     # Reading.
@@ -115,26 +130,55 @@ class Reader:
                         self.end(session, "reset")
                         return
         if not (session.in_flight or session.paced):
-            self._readable[session.number] = session
+            self._queue(session)
 
     def look(self, session: Session) -> None:
         """The session may have something to read: it gets its turn."""
         if not (session.in_flight or session.paced or session.ended or session.detaching):
-            self._readable[session.number] = session
+            self._queue(session)
 
     def read(self) -> None:
         """Give every readable session its turn, within the bound on what is in flight."""
-        if not self._readable:
+        readable = self._readable
+        if not (readable or self._late):
             return
         now = self._monotonic()
-        readable = self._readable
         while readable and self._in_flight_bytes < _IN_FLIGHT_LIMIT_BYTES:
             number = next(iter(readable))
             self._peek(readable.pop(number), now)
+        if self._late and not self._late_unsent and not self._late_frame:
+            self._read_late(now)
+
+    def _queue(self, session: Session) -> None:
+        if (session.newcomer_until or session.hangup) and session.number not in self._readable:
+            self._late[session.number] = session
+        else:
+            self._readable[session.number] = session
+
+    def _read_late(self, now: float) -> None:
+        """Give some of those their turn who have just come, or are gone."""
+        before = len(self.events)
+        while (
+            self._late and len(self.events) < before + _LATE_EVENTS and self._in_flight_bytes < _IN_FLIGHT_LIMIT_BYTES
+        ):
+            session = self._late.pop(next(iter(self._late)))
+            if now >= session.newcomer_until:
+                session.newcomer_until = 0.0
+            self._introduce(session)
+            self._peek(session, now)
+        self._late_unsent = len(self.events) > before
+
+    def _introduce(self, session: Session) -> None:
+        if not session.announced:
+            session.announced = True
+            self.events.append((ATTACHED, session.number, session.listener, session.peer))
 
     def take_frame(self, number: int) -> list[Event]:
         """The events for the frame of that number."""
         events, self.events = self.events, []
+        if self._late_unsent:
+            self._late_unsent = False
+            self._late_frame = number
         if self._forwarded:
             self._frames[number] = self._forwarded
             self._forwarded = []
@@ -146,6 +190,8 @@ class Reader:
         Returns the sessions that wait to be detached and have nothing in flight any more.
         """
         settled = []
+        if self._late_frame <= acknowledged:
+            self._late_frame = 0
         while self._frames and (number := next(iter(self._frames))) <= acknowledged:
             for session, length in self._frames.pop(number):
                 session.in_flight = 0

@@ -30,8 +30,8 @@ class Session:
     """One client of this worker. The worker's loop owns every field."""
 
     __slots__ = (
-        "address", "bucket", "closing_since", "consumed", "detaching", "due", "ended", "hangup", "has_buckets",
-        "in_flight", "ledger", "listener", "local", "muted", "number", "paced", "peer", "pending", "pending_bytes",
+        "address", "announced", "bucket", "closing_since", "consumed", "detaching", "due", "ended", "hangup", "has_buckets",
+        "in_flight", "ledger", "listener", "local", "muted", "newcomer_until", "number", "paced", "peer", "pending", "pending_bytes",
         "readable", "reset", "send", "shared_bucket", "slot", "socket", "urgent", "word_slot", "written",
     )  # fmt: skip
 
@@ -45,6 +45,8 @@ class Session:
         self.peer = self.address = ""
         self.local = False  # AF_UNIX: the kernel keeps no account of its stream
         self.consumed = 0  # bytes of input that the router has acknowledged
+        self.announced = True  # the router knows it, or soon will
+        self.newcomer_until = 0.0  # 0.0: it is none any more
         self.in_flight = 0  # bytes forwarded, not yet acknowledged: still in the kernel
         self.readable = False  # there may be input that no peek has seen
         self.hangup = False  # the peer will send no more: what is there is all there is

@@ -231,6 +231,7 @@ def _change_own(request: Request, wanted: str) -> None:
                 session.operator = ""
     if changes.text:
         session.identify()
+        request.chat.note_modes(session)
         request.say(f"MODE {session.name} :{changes.text}")
     if unknown:
         request.numeric(n.ERR_UMODEUNKNOWNFLAG)

@@ -44,14 +44,11 @@ def lusers(request: Request) -> None:
     """LUSERS (RFC 2812, 3.4.2)."""
     chat = request.chat
     people = chat.people_count
-    invisible = operators = 0
-    for person in chat.people():
-        invisible += "i" in person.modes
-        operators += bool(person.operator)
+    invisible = len(chat.invisible)
     request.numeric(
         n.RPL_LUSERCLIENT, text=f"There are {people - invisible} users and {invisible} invisible on 1 servers"
     )
-    request.numeric(n.RPL_LUSEROP, str(operators))
+    request.numeric(n.RPL_LUSEROP, str(len(chat.operators)))
     request.numeric(n.RPL_LUSERUNKNOWN, str(chat.session_count - people))
     request.numeric(n.RPL_LUSERCHANNELS, str(chat.occupied_room_count))
     request.numeric(n.RPL_LUSERME, text=f"I have {people} clients and 0 servers")
@@ -219,6 +216,7 @@ def _verified(request: Request, name: str, ok: bool) -> None:
     if "o" not in session.modes:
         session.modes = "".join(sorted(session.modes + "o"))
         request.say(f"MODE {session.name} :+o")
+    request.chat.note_modes(session)
 
 
 def is_operator(request: Request) -> bool:
