@@ -80,6 +80,11 @@ def test_lusers(stage: IrcStage) -> None:
     IrcClient(stage)
     stage.irc("bob").send("QUIT")
     stage.join("plain", language="en")
+    cid, dan = stage.irc("cid"), stage.irc("dan")
+    cid.send("MODE cid +i")
+    assert ann.ask("LUSERS")[0].parameters[-1] == "There are 3 users and 1 invisible on 1 servers"
+    cid.send("QUIT")
+    dan.send("MODE dan +i", "MODE dan -i", "QUIT")
     got = ann.ask("LUSERS")
     assert [list(message)[2:] for message in got] == [
         ["There are 2 users and 0 invisible on 1 servers"],
@@ -87,8 +92,8 @@ def test_lusers(stage: IrcStage) -> None:
         ["1", "unknown connection(s)"],
         ["2", "channels formed"],
         ["I have 2 clients and 0 servers"],
-        ["2", "2", "Current local users 2, max 2"],
-        ["2", "2", "Current global users 2, max 2"],
+        ["2", "4", "Current local users 2, max 4"],
+        ["2", "4", "Current global users 2, max 4"],
     ]
 
 
@@ -121,6 +126,7 @@ def test_oper(stage: IrcStage) -> None:
     assert ann.commands("STATS o") == ["243", "243", "243", "219"]
     ann.send("MODE ann -o")
     assert ann.commands("REHASH") == ["481"]
+    assert ann.ask("LUSERS")[1].parameters[1] == "0"
 
 
 def test_the_masks_of_an_operator(stage: IrcStage) -> None:

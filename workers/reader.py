@@ -3,8 +3,9 @@
 The way of input: an edge of epoll marks a session readable; a peek finds whole lines; one frame a wake-up carries all
 of them to the router; its acknowledgement lets them be consumed from the kernel, and the session is looked at again.
 Pacing, fairness and the bound on unacknowledged input are all *not reading*, so nothing is ever dropped and a flooding
-sender waits in its own `send`. Those who have just come, and those who are gone, are dear to the router and in no hurry:
-they have a queue of their own, so that thousands who come at once do not keep the others from talking. Knows nothing of the output, and of the router only the numbers of the frames.
+sender waits in its own `send`. Those who have just come, and those who are gone, cost the router much and are in no
+hurry: they have a queue of their own, so that thousands who come at once do not keep the others from talking. Knows
+nothing of the output, and of the router only the numbers of the frames.
 """
 
 from __future__ import annotations
@@ -158,9 +159,8 @@ class Reader:
     def _read_late(self, now: float) -> None:
         """Give some of those their turn who have just come, or are gone."""
         before = len(self.events)
-        while (
-            self._late and len(self.events) < before + _LATE_EVENTS and self._in_flight_bytes < _IN_FLIGHT_LIMIT_BYTES
-        ):
+        limit = before + _LATE_EVENTS
+        while self._late and len(self.events) < limit and self._in_flight_bytes < _IN_FLIGHT_LIMIT_BYTES:
             session = self._late.pop(next(iter(self._late)))
             if now >= session.newcomer_until:
                 session.newcomer_until = 0.0

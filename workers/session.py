@@ -30,9 +30,10 @@ class Session:
     """One client of this worker. The worker's loop owns every field."""
 
     __slots__ = (
-        "address", "announced", "bucket", "closing_since", "consumed", "detaching", "due", "ended", "hangup", "has_buckets",
-        "in_flight", "ledger", "listener", "local", "muted", "newcomer_until", "number", "paced", "peer", "pending", "pending_bytes",
-        "readable", "reset", "send", "shared_bucket", "slot", "socket", "urgent", "word_slot", "written",
+        "address", "announced", "bucket", "closing_since", "consumed", "detaching", "due", "ended",
+        "hangup", "has_buckets", "in_flight", "ledger", "listener", "local", "muted", "newcomer_until",
+        "number", "paced", "peer", "pending", "pending_bytes", "readable", "reset", "send", "shared_bucket",
+        "slot", "socket", "urgent", "word_slot", "written",
     )  # fmt: skip
 
     def __init__(self, number: int, ledger: Ledger) -> None:
