@@ -28,7 +28,7 @@ _LINES_PER_TURN: Final = 128
 """No session forwards more lines than this before every other readable one had its turn."""
 _IN_FLIGHT_LIMIT_BYTES: Final = 1024 * 1024
 """Unacknowledged input of all sessions; past it nothing is read until the router has caught up."""
-_NEWCOMER_SECONDS: Final = 5.0
+_NEWCOMER_SECONDS: Final = 1.0
 """For so long somebody is a newcomer."""
 _LATE_EVENTS: Final = 16
 """Of newcomers and of those who are gone, the router gets so many at a time: some milliseconds of its work."""
@@ -131,7 +131,10 @@ class Reader:
                         self.end(session, "reset")
                         return
         if not (session.in_flight or session.paced):
-            self._queue(session)
+            if session.hangup or session.newcomer_until:
+                self._queue(session)
+            else:
+                self._readable[session.number] = session
 
     def look(self, session: Session) -> None:
         """The session may have something to read: it gets its turn."""
