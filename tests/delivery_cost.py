@@ -108,6 +108,7 @@ class CountedWorld(World):
         self._settle()
         for number in range(load.rooms * load.members):
             self._enter(number)
+        self.now += 60.0  # nobody is a newcomer any more
 
     def count(self, rounds: int) -> tuple[Counts, int]:
         """What so many rounds cost, and how many lines are delivered in them."""
