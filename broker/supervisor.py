@@ -21,7 +21,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from broker.channel import ChannelClosed, ChannelOverflow, pipe_pair, watch
 from broker.child import CONTEXT, Child, ChildSpec, Death, Reports
@@ -41,7 +41,6 @@ from broker.messages import (
     KICK,
     KICKED,
     LINK,
-    MOVE,
     REPORT_BEAT,
     REPORT_LAST_WORDS,
     REPORT_LOG,
@@ -55,9 +54,7 @@ from broker.messages import (
 from broker.reload import FIXED, Load, Reload
 from broker.requests import Requests
 from broker.restart import RestartPolicy, add_restart
-
-_MOVE_AGAIN_SECONDS: Final = 0.5
-"""Sessions that could not be moved yet, from a worker that is to stop, are asked for again that often."""
+from broker.workforce import Workforce
 
 _log = logging.getLogger("broker")
 
@@ -86,7 +83,7 @@ class Supervisor:
         self.failure: str | None = None
         self.journal_damaged = False
         """By the router's account: then the files are evidence, and whoever starts next has to decide about them."""
-        self.workers_wanted = settings.workers
+        self.workforce = Workforce(self, self.loop, events, self.custodian, settings.workers)
         self._on_running = on_running
         self._load = load
         self._reload: Reload | None = None
@@ -97,7 +94,6 @@ class Supervisor:
         self._requests = Requests(self.loop, settings.state_dir, self.reload)
         self._goodbye_said = False
         self._journal_void = False  # the router has said that its journal is not to be trusted
-        self._uneven = False  # there are new workers, who have no sessions yet
         self._messages = {"messages_in": 0, "messages_out": 0}
         self._messages_of_router = dict(self._messages)
         self._run = os.urandom(16)
@@ -114,7 +110,7 @@ class Supervisor:
             os.setpriority(os.PRIO_PROCESS, 0, own_nice)
         self.events.record("info", "starting", "the broker starts", "supervisor", os.getpid())
         self._add_child("router", 0)
-        for index in range(self.workers_wanted):
+        for index in range(self.workforce.wanted):
             self._add_child("worker", index)
         self._add_child("acceptor", 0)
         self._start_next_role()
@@ -135,9 +131,9 @@ class Supervisor:
         self.state = "stopping"
         self.events.record("info", "stopping", f"the broker stops: {why}", "supervisor", os.getpid())
         for child in self.of_role("acceptor"):
-            self._tell_to_stop(child)
+            self.tell_to_stop(child)
         self._close_listeners()
-        self.custodian.closing = True
+        self.custodian.closing = self.workforce.closing = True
         self.custodian.turn_away_undecided()
         timeout = self.settings.stop_timeout_seconds if timeout_seconds is None else timeout_seconds
         self.loop.call_later(timeout, self._stop_by_force)
@@ -157,7 +153,7 @@ class Supervisor:
         for role in ("worker", "router"):
             children = list(self.of_role(role))
             for child in children:
-                self._tell_to_stop(child)
+                self.tell_to_stop(child)
             if any(child.alive for child in children):
                 return
         self.custody.release_all()
@@ -199,6 +195,12 @@ class Supervisor:
         child = Child(ChildSpec(name, role, index), self.settings.nice.get(role, self._nice), self._code)
         self.children[name] = child
         return child
+
+    def hire(self, index: int, retiring: bool) -> None:
+        """Start one more worker; `retiring`: only until it has given away the sessions that it finds."""
+        child = self._add_child("worker", index)
+        child.retiring = retiring
+        self._spawn(child)
 
     def _start_next_role(self) -> None:
         """Start the first role that has not all its children; once every role has, the broker is running."""
@@ -248,7 +250,7 @@ class Supervisor:
         return guarded
 
     def _make_birth(self, child: Child, control_fd: int, stack_fd: int, reports: Reports) -> tuple[Any, ...]:
-        settings = dataclasses.replace(child.code.settings, workers=self.workers_wanted)
+        settings = dataclasses.replace(child.code.settings, workers=self.workforce.wanted)
         index, is_worker = child.spec.index, child.spec.role == "worker"
         return (
             child.code.birth(
@@ -338,12 +340,7 @@ class Supervisor:
 
     def _on_released(self, workers: set[int]) -> None:
         """These workers have fewer sessions than before."""
-        for worker in workers:
-            child = self.children.get(f"worker-{worker}")
-            if child is not None and child.retiring and not self.custody.count_of(worker):
-                self._retire(child)
-        if any(f"worker-{worker}" not in self.children for worker in self.custody.workers()):
-            self._reconcile_workers()  # a move was under way to one that has stopped meanwhile
+        self.workforce.released(workers)
         if self.state == "stopping":
             self._go_on_stopping()
 
@@ -399,10 +396,7 @@ class Supervisor:
         took = child.ready_since - child.spawned
         self.events.record("info", "ready", f"{child.name} is ready after {took:.3f} s", child.name, child.pid)
         if child.spec.role == "worker":
-            self.custodian.workers_changed()
-            if self._uneven and all(worker.state is State.READY for worker in self.of_role("worker")):
-                self._uneven = False
-                self._level()
+            self.workforce.worker_ready()
         if self.state == "starting":
             self._start_next_role()
         if self._reload is not None and self._reload.current == child.name:
@@ -441,7 +435,7 @@ class Supervisor:
             self.custodian.release_all_of(child.spec.index)  # nobody will come to take them over
         if child.state is State.GONE:
             del self.children[name]
-            self._reconcile_workers()
+            self.workforce.reconcile()
         elif self.state == "stopping":
             child.happen(Event.TOLD_TO_STOP)
             del self.children[name]
@@ -504,7 +498,8 @@ class Supervisor:
         if self.state != "stopping" and self.children.get(child.name) is child:
             self._spawn(child)
 
-    def _tell_to_stop(self, child: Child) -> None:
+    def tell_to_stop(self, child: Child) -> None:
+        """Have a child end, for good."""
         if child.told_to_stop and child.state in (State.STOPPING, State.GONE):
             return
         child.told_to_stop = True
@@ -520,66 +515,6 @@ class Supervisor:
             child.condemned_for = reason
             self.events.record("error", "killed", f"{child.name}: {reason}; it is killed", child.name, child.pid)
             child.kill(signal.SIGKILL)
-
-    # More and fewer workers.
-
-    def scale(self, workers: int) -> int:
-        """Have that many workers from now on; returns how many were wanted before."""
-        before, self.workers_wanted = self.workers_wanted, workers
-        self.events.record("info", "scaled", f"workers: {before} → {workers}", "supervisor", os.getpid())
-        self._reconcile_workers()
-        return before
-
-    def _reconcile_workers(self) -> None:
-        """Have the workers that are wanted, and those that still have sessions; the others go."""
-        if self.state == "stopping":
-            return
-        for index in {*range(self.workers_wanted), *self.custody.workers()}:
-            child = self.children.get(f"worker-{index}")
-            if child is None:
-                child = self._add_child("worker", index)
-                child.retiring = index >= self.workers_wanted
-                self._uneven = True
-                self._spawn(child)
-            elif index < self.workers_wanted:
-                child.retiring = False
-        for child in self.of_role("worker"):
-            if child.spec.index >= self.workers_wanted and not child.told_to_stop:
-                child.retiring = True
-                self._retire(child)
-        self.custodian.workers_changed()
-
-    def _retire(self, child: Child) -> None:
-        """It gets no new sessions, and its own go to the others; then it stops."""
-        if not child.retiring or child.told_to_stop or self.children.get(child.name) is not child:
-            return
-        if not self.custody.count_of(child.spec.index):
-            self._tell_to_stop(child)
-            return
-        self._move(child.spec.index, self.custody.count_of(child.spec.index), self.custodian.available_workers())
-        self.loop.call_later(_MOVE_AGAIN_SECONDS, partial(self._retire, child))
-
-    def _level(self) -> None:
-        """Give new workers their share of the sessions."""
-        workers = self.custodian.available_workers()
-        counts = {worker: self.custody.count_of(worker) for worker in workers}
-        share = sum(counts.values()) // len(workers)
-        for source in workers:
-            for target in workers:
-                part = min(counts[source] - share, share - counts[target])
-                if part > 0:
-                    counts[source] -= part
-                    counts[target] += part
-                    self._move(source, part, [target])
-
-    def _move(self, source: int, sessions: int, targets: list[int]) -> None:
-        """Have the router move sessions from one worker to others, who get equal parts."""
-        if not targets:
-            return
-        each, more = divmod(sessions, len(targets))
-        parts = {target: each + (place < more) for place, target in enumerate(targets)}
-        for router in self.of_role("router"):
-            self.tell(router, (MOVE, source, {target: part for target, part in parts.items() if part}))
 
     # New code, new settings.
 
@@ -619,7 +554,7 @@ class Supervisor:
         self._policy = RestartPolicy(self.settings.restart_intensity, self.settings.restart_period_seconds)
         self._watch.settings = self.settings
         if self.settings.workers != workers_before:
-            self.scale(self.settings.workers)
+            self.workforce.scale(self.settings.workers)
 
     def _replace(self, name: str) -> bool:
         """Replace one child, politely; False if there is nothing to replace any more."""
