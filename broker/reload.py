@@ -8,19 +8,14 @@ Whatever fails before that leaves everything as it was. The supervisor's own pro
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import ModuleType
+from collections.abc import Callable
 from typing import Final
 
-from broker.code import Code
+from broker.code import Code, fresh_modules
 from broker.errand import Errand
 from broker.errors import BrokerError
 from broker.loop import Loop
 
-PACKAGES: Final = ("broker", "monitor", "workers")
 FIXED: Final = ("state_dir", "listen", "durability", "max_connections")
 """Settings on which what outlives the children depends: they need a restart."""
 
@@ -36,29 +31,6 @@ def rehearse(load: Load) -> str | None:
     except BaseException as error:
         return explain(error)
     return None
-
-
-@contextmanager
-def fresh_modules() -> Iterator[None]:
-    """Whatever of our packages is imported in here is read from disk; afterwards that is what is loaded.
-
-    If something is raised, what was loaded before is put back.
-    """
-    before: dict[str, ModuleType] = {name: module for name, module in sys.modules.items() if _is_ours(name)}
-    for name in before:
-        del sys.modules[name]
-    importlib.invalidate_caches()
-    try:
-        yield
-    except BaseException:
-        for name in [name for name in sys.modules if _is_ours(name)]:
-            del sys.modules[name]
-        sys.modules.update(before)
-        raise
-
-
-def _is_ours(module: str) -> bool:
-    return module.partition(".")[0] in PACKAGES
 
 
 def explain(error: BaseException) -> str:

@@ -249,19 +249,16 @@ class Supervisor:
 
         return guarded
 
-    def _make_birth(self, child: Child, control_fd: int, stack_fd: int, reports: Reports) -> tuple[Any, ...]:
+    def _make_birth(self, child: Child, control_fd: int, stack_fd: int, reports: Reports) -> Any:
         settings = dataclasses.replace(child.code.settings, workers=self.workforce.wanted)
         index, is_worker = child.spec.index, child.spec.role == "worker"
-        return (
-            child.code.birth(
-                name=child.name, index=index, nice=child.nice, settings=settings,
-                listeners=tuple(self.listeners), supervisor_pid=os.getpid(), control_fd=control_fd,
-                stack_fd=stack_fd, run=self._run, journal_void=self._journal_void,
-                clock_offset=self._clock_offset, ledger=self.custodian.ledger,
-                held=tuple(self.custody.held_of(index)) if is_worker else (),
-                elsewhere=self.custody.elsewhere(index) if is_worker else (), last_session=self.custody.last_session,
-                reports=reports,
-            ),
+        return child.code.birth(
+            name=child.name, index=index, nice=child.nice, settings=settings, listeners=tuple(self.listeners),
+            supervisor_pid=os.getpid(), control_fd=control_fd, stack_fd=stack_fd, run=self._run,
+            journal_void=self._journal_void, clock_offset=self._clock_offset, ledger=self.custodian.ledger,
+            held=tuple(self.custody.held_of(index)) if is_worker else (),
+            elsewhere=self.custody.elsewhere(index) if is_worker else (), last_session=self.custody.last_session,
+            reports=reports,
         )  # fmt: skip
 
     def _link(self, child: Child) -> None:

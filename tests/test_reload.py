@@ -93,6 +93,37 @@ def test_kills_during_a_reload(tmp_path: Path, victim: str) -> None:
         assert kills
 
 
+ROUTER_MOMENTS = (
+    "journal.rotated", "journal.snapshot-half-written", "journal.snapshot-written", "journal.snapshot-reaped",
+    "journal.snapshot-renamed", "journal.recovering", "journal.recovered", "router.replayed", "router.linked",
+    "router.welcomed", "router.answered",
+)  # fmt: skip
+"""Of its replacement: the snapshot that the old one leaves, the new one's recovery and its first batches."""
+
+
+def test_a_router_that_dies_at_any_moment_of_its_replacement_has_the_modules_of_its_own_code(tmp_path: Path) -> None:
+    """It loads what a router of the same code has dumped, whatever has been loaded since."""
+    state = tmp_path / "faults"
+    state.mkdir()
+    environment = {"BROKER_FAULTS": ",".join(f"{p}:1x1" for p in ROUTER_MOMENTS), "BROKER_FAULTS_STATE": str(state)}
+    for point in ROUTER_MOMENTS:
+        (state / f"{point}.hold").touch()
+    with crowded(tmp_path, environment=environment) as (broker, room):
+        room.talk()
+        assert broker.run("reload").returncode == 0  # from here on there is a snapshot to be loaded
+        for point in ROUTER_MOMENTS:
+            room.talk()
+            room.settle()
+            (state / f"{point}.hold").unlink()
+            result = broker.run("reload")
+            assert (result.returncode, result.stderr) == (0, ""), point
+            (state / f"{point}.hold").touch()
+            assert (state / f"{point}.1").exists(), point
+        room.talk()
+        room.settle()
+        assert all(event["exit_status"] == 0 for event in broker.events("exited", "router")), "none has failed"
+
+
 def write_config(path: Path, **values: object) -> None:
     """A file of settings."""
     path.write_text("".join(f"{name} = {value}\n" for name, value in values.items()))
