@@ -21,7 +21,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from broker.channel import ChannelClosed, ChannelOverflow, pipe_pair, watch
 from broker.child import CONTEXT, Child, ChildSpec, Death, Reports
@@ -55,6 +55,10 @@ from broker.reload import FIXED, Load, Reload
 from broker.requests import Requests
 from broker.restart import RestartPolicy, add_restart
 from broker.workforce import Workforce
+
+_RELOAD_ORDER: Final[tuple[Role, ...]] = ("worker", "acceptor", "router")
+_OF_OTHERS: Final = ("SIGKILL", "SIGTERM")
+"""Signals by which somebody else ends a child."""
 
 _log = logging.getLogger("broker")
 
@@ -226,6 +230,11 @@ class Supervisor:
             self.events.record("error", "log", f"cannot start {child.name}: {error.strerror}", child.name)
             self._restart_or_give_up(child, 0.0)
             return
+        except Exception as error:
+            if not self._is_on_probation(child):
+                raise
+            self._take_back(child, f"{child.name} cannot be started: {error!r}")
+            return
         assert child.channel is not None
         self.loop.register(child.pidfd, READ, lambda _events: self._on_death(child))
         self.loop.register(child.report_fd(), READ, self._guarded(child, lambda _events: self._on_reports(child)))
@@ -258,7 +267,7 @@ class Supervisor:
             journal_void=self._journal_void, clock_offset=self._clock_offset, ledger=self.custodian.ledger,
             held=tuple(self.custody.held_of(index)) if is_worker else (),
             elsewhere=self.custody.elsewhere(index) if is_worker else (), last_session=self.custody.last_session,
-            reports=reports,
+            reports=reports, on_probation=self._is_on_probation(child),
         )  # fmt: skip
 
     def _link(self, child: Child) -> None:
@@ -397,9 +406,8 @@ class Supervisor:
         if self.state == "starting":
             self._start_next_role()
         if self._reload is not None and self._reload.current == child.name:
-            if child.being_replaced:
-                self._replace(child.name)
-            else:
+            again, child.being_replaced = child.being_replaced, False
+            if not (again and self._replace(child.name)):
                 self._reload.replaced()
 
     # Children end.
@@ -407,7 +415,7 @@ class Supervisor:
     def _on_death(self, child: Child) -> None:
         """Its pidfd says that it has ended: hear its last words, reap it, see to what it leaves behind."""
         assert child.channel is not None
-        pid, name = child.pid, child.name
+        pid = child.pid
         # What it said before it died is true still: connections that it accepted or closed, why it ended.
         with contextlib.suppress(ChannelClosed, LocalProtocolError):
             while messages := child.channel.receive():
@@ -431,22 +439,23 @@ class Supervisor:
         if self.state == "stopping" and child.spec.role == "worker":
             self.custodian.release_all_of(child.spec.index)  # nobody will come to take them over
         if child.state is State.GONE:
-            del self.children[name]
+            self._forget(child)
             self.workforce.reconcile()
         elif self.state == "stopping":
             child.happen(Event.TOLD_TO_STOP)
-            del self.children[name]
-        elif child.being_replaced:
-            # A router that was killed before it ended in good order has left inputs that its own code must apply.
-            if death.exit_status == 0 or child.spec.role != "router":
+            self._forget(child)
+        elif self._is_failure(child, death):
+            self._take_back(child, f"{child.name} {death}{_last_words_of(child)}")
+        else:
+            in_good_order = child.being_replaced and (death.exit_status == 0 or self._going_back)
+            if self._may_change(child, in_good_order):
                 child.code = self._code
                 child.being_replaced = False
-            self._spawn_again(child)
-        else:
-            if child.spec.role != "router":
-                child.code = self._code
-            killed = death.signal == "SIGKILL" and child.condemned_for is None
-            self._restart_or_give_up(child, useful_seconds, killed)
+            if in_good_order:
+                self._spawn_again(child)
+            else:
+                killed = death.signal == "SIGKILL" and child.condemned_for is None
+                self._restart_or_give_up(child, useful_seconds, killed)
         if self.state == "stopping":
             self._go_on_stopping()
 
@@ -455,13 +464,11 @@ class Supervisor:
         reason = f" ({child.condemned_for})" if child.condemned_for else ""
         more: dict[str, Any] = dataclasses.asdict(death)
         if child.last_words:
-            lines = child.last_words.strip().splitlines()
-            reason += f"; its last words: {lines[0 if child.hopeless else -1]}"
             more["last_words"] = child.last_words
         self.events.record(
             "info" if planned else "warning",
             "died" if death.signal else "exited",
-            f"{child.name} (PID {pid}) {death}{reason}",
+            f"{child.name} (PID {pid}) {death}{reason}{_last_words_of(child)}",
             child.name, pid, **more,
         )  # fmt: skip
 
@@ -502,9 +509,15 @@ class Supervisor:
         child.told_to_stop = True
         child.happen(Event.TOLD_TO_STOP)
         if child.state is State.GONE:
-            self.children.pop(child.name, None)
+            self._forget(child)
         else:
             self.tell(child, (STOP,))
+
+    def _forget(self, child: Child) -> None:
+        """There will be no further incarnation of it."""
+        del self.children[child.name]
+        if self._reload is not None and self._reload.current == child.name and self.state != "stopping":
+            self._reload.replaced()
 
     def _condemn(self, child: Child, reason: str) -> None:
         if child.condemned_for is None:
@@ -522,14 +535,20 @@ class Supervisor:
         if self._reload is not None:
             raise ControlError("a reload is under way already")
         fixed: list[str] = []
+        before, workers_before = self._code, self.workforce.wanted
 
-        def adopt(new: Code) -> list[str]:
+        def put_in_force(new: Code | None) -> list[str]:
+            if new is None:
+                self._put_in_force(before, workers_before)
+                return [child.name for role in _RELOAD_ORDER for child in self.of_role(role)]
             # Compared as they are written: the classes of what has been loaded anew are others.
             fixed.extend(
                 name for name in FIXED if repr(getattr(self.settings, name)) != repr(getattr(new.settings, name))
             )
-            self._adopt(new)
-            return [child.name for role in CHILD_ROLES for child in self.of_role(role)]
+            kept = {name: getattr(self.settings, name) for name in FIXED}
+            workers = workers_before if new.settings.workers == self.settings.workers else new.settings.workers
+            self._put_in_force(dataclasses.replace(new, settings=dataclasses.replace(new.settings, **kept)), workers)
+            return [child.name for role in _RELOAD_ORDER for child in self.of_role(role)]
 
         def done(wrong: str | None) -> None:
             self._reload = None
@@ -541,38 +560,67 @@ class Supervisor:
             answer(wrong, fixed)
 
         self.events.record("info", "reloading", "code and settings are read anew", "supervisor", os.getpid())
-        self._reload = Reload(self.loop, self._load, adopt, self._replace, done)
+        self._reload = Reload(self.loop, self._load, put_in_force, self._replace, done)
 
-    def _adopt(self, new: Code) -> None:
-        """From here on new children get the new code; those that there are get it when they are replaced."""
-        workers_before = self.settings.workers
-        self.settings = dataclasses.replace(new.settings, **{name: getattr(self.settings, name) for name in FIXED})
-        self._code = dataclasses.replace(new, settings=self.settings)
+    def _put_in_force(self, code: Code, workers: int) -> None:
+        """From here on new children get this code; those that there are get it when they are replaced."""
+        self._code, self.settings = code, code.settings
         self._policy = RestartPolicy(self.settings.restart_intensity, self.settings.restart_period_seconds)
         self._watch.settings = self.settings
-        if self.settings.workers != workers_before:
-            self.workforce.scale(self.settings.workers)
+        if workers != self.workforce.wanted:
+            self.workforce.scale(workers)
 
     def _replace(self, name: str) -> bool:
         """Replace one child, politely; False if there is nothing to replace any more."""
         child = self.children.get(name)
         if child is None or child.retiring or child.code is self._code:
             return False
-        if child.state is State.WAITING and child.spec.role != "router":
+        if child.state is State.WAITING and self._may_change(child):
             child.code = self._code
             return False
         child.being_replaced = True
         if child.state is not State.READY:
             return True  # it has just died: once its replacement is ready
+        if child.spec.role == "router" and self._going_back:
+            child.kill(signal.SIGKILL)  # told to stop, it would leave what only its own code may be able to read
+            return True
         self.tell(child, (STOP,))
         incarnation = child.incarnation
 
         def insist() -> None:
             if child.incarnation == incarnation and child.alive:
                 child.kill(signal.SIGKILL)
+                if child.spec.role == "router" and self._reload is not None and self._reload.on_probation:
+                    self._reload.take_back("the router did not end in good order within the time for a stop")
 
         self.loop.call_later(self.settings.stop_timeout_seconds, insist)
         return True
+
+    def _take_back(self, child: Child, why: str) -> None:
+        """The new code of a reload has failed as this child, which is dead: have the code before in force again."""
+        assert self._reload is not None
+        self.events.record("error", "taken-back", f"the new code is taken back: {why}", child.name)
+        self._reload.take_back(why)
+        child.code = self._code
+        self._spawn_again(child)
+
+    @property
+    def _going_back(self) -> bool:
+        return self._reload is not None and self._reload.wrong is not None
+
+    def _may_change(self, child: Child, in_good_order: bool = False) -> bool:
+        """Whether other code can go on where a child has ended. A router leaves inputs that its own code must apply,
+        unless it has ended `in_good_order`; but if that code fails, the one before is the best that there is.
+        """
+        return child.spec.role != "router" or in_good_order or self._going_back
+
+    def _is_on_probation(self, child: Child) -> bool:
+        return self._reload is not None and self._reload.on_probation and child.code is self._code
+
+    def _is_failure(self, child: Child, death: Death) -> bool:
+        """Whether the new code of a reload is to blame for the death of a child."""
+        own_end = child.condemned_for is not None or death.signal not in _OF_OTHERS
+        return self._is_on_probation(child) and own_end and not child.told_to_stop
 
     # What others may ask.
 
@@ -625,3 +673,11 @@ class Supervisor:
                 self._stop_by_force()  # asked twice
             elif number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 self.stop(f"{signal.Signals(number).name} received")
+
+
+def _last_words_of(child: Child) -> str:
+    """Why it has ended by its own account, the line of it that says most, to be put behind other words."""
+    if not child.last_words:
+        return ""
+    lines = child.last_words.strip().splitlines()
+    return f"; its last words: {lines[0 if child.hopeless else -1]}"

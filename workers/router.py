@@ -41,6 +41,8 @@ _OUTBOX_BYTES_TO_WAIT_AT: Final = 8 * 1024 * 1024
 """With more than this to take, a worker has to wait for its own input to be applied."""
 _RETAINED_BYTES_TO_WAIT_AT: Final = 96 * 1024 * 1024
 """With more than this kept for workers that do not acknowledge it, nothing is applied until they have."""
+_PROBATION_SECONDS: Final = 10.0
+"""Longer than the probation of a reload is."""
 
 
 def _emptied(journal: Journal) -> Journal | None:
@@ -76,6 +78,8 @@ class RouterProcess(ChildProcess):
         self._timer: Timer | None = None
         self._timer_at: float | None = None
         self._recovered: dict[str, Any] | None = None
+        # On probation it leaves what it found: the code before may have to begin with that once more.
+        self._no_snapshot_until = self.platform.monotonic() + (_PROBATION_SECONDS if birth.on_probation else 0.0)
         self.journal: Journal | None = None
         if settings.durability != "none":
             durability: Literal["process", "power"] = "power" if settings.durability == "power" else "process"
@@ -332,7 +336,7 @@ class RouterProcess(ChildProcess):
     def _look_after_journal(self, journal: Journal) -> None:
         """Keep it short by snapshots; while it is suspended, try to get the guarantee back."""
         now = self.platform.monotonic()
-        if journal.wants_snapshot(now):
+        if journal.wants_snapshot(now) and now >= self._no_snapshot_until:
             self._await_snapshot(journal, journal.begin_snapshot(self._serialise, now))
         elif journal.suspended:
             self._await_snapshot(journal, journal.retry(now, self._serialise))
