@@ -16,6 +16,7 @@ A record is `(now, [input, ...])`; `now` is in seconds of Unix time and never go
     (SHUTDOWN,)
     (ANSWER, number, answer)
     (CONFIGURED,)                   a router has begun whose settings may be others than those before
+    (RENUMBER, worker, batch)       it has had batches up to this one, from a router whose code was taken back
 
 What one record orders is cut into batches of about BATCH_BYTES. A worker for which one record has ordered
 PATIENCE_BYTES is not heard any further, until a GO_ON says that it has taken them: its further events wait here, which
@@ -50,6 +51,7 @@ GO_ON: Final = 2
 TICK: Final = 3
 BEGIN: Final = 4
 CONFIGURED: Final = 5
+RENUMBER: Final = 6
 
 Input: TypeAlias = tuple[Any, ...]
 Resume: TypeAlias = tuple[int, int, dict[int, list[int]], dict[int, tuple[bool, int]]]
@@ -153,13 +155,14 @@ class RouterState:
             number, acknowledged, events = decode(body)
             if number != view.received + 1:
                 raise LocalProtocolError(f"frame {number} came where frame {view.received + 1} should")
-            if acknowledged > view.batch:
-                raise LocalProtocolError(f"batch {acknowledged} is acknowledged, and {view.batch} is the last one")
+            beyond = acknowledged > view.batch
             waiting = deque(events)
         except (LocalProtocolError, ValueError, TypeError) as error:
             outcome.broken[worker] = str(error)
             return
         view.received = number
+        if beyond:  # as with RENUMBER, seen by whoever replays
+            view.batch = acknowledged
         while view.retained and view.retained[0][0] <= acknowledged:
             view.retained_bytes -= len(view.retained.popleft()[1])
         view.acknowledged = max(view.acknowledged, acknowledged)
@@ -228,6 +231,10 @@ class RouterState:
 
     def _configured(self, _outcome: Outcome) -> None:
         self.chat.configured(self.now)
+
+    def _renumber(self, _outcome: Outcome, worker: int, batch: int) -> None:
+        view = self.view(worker)
+        view.batch = max(view.batch, batch)
 
     def _shutdown(self, _outcome: Outcome) -> None:
         self.chat.shutdown(self.now)
@@ -324,6 +331,7 @@ _HANDLERS: Final[dict[int, Any]] = {
     SHUTDOWN: RouterState._shutdown,
     ANSWER: RouterState._answer,
     CONFIGURED: RouterState._configured,
+    RENUMBER: RouterState._renumber,
 }
 _ANSWERED: Final = {"verify": "verified", "processes": "processes", "rehash": "rehashed"}
 """Which input of the chat has the answer to a kind of request."""

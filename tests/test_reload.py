@@ -313,6 +313,22 @@ def test_code_that_fails_as_a_child_is_taken_back_and_nobody_notices(tmp_path: P
         assert {process["state"] for process in broker.processes().values()} == {"ready"}
 
 
+def test_a_router_that_made_more_batches_before_it_was_taken_back_costs_nobody_the_connection(
+    tmp_path: Path, tree: Path
+) -> None:
+    """They are empty here, or clients would have got something that the code before does not know of."""
+    with crowded(tmp_path, environment=running_from(tree)) as (broker, room):
+        configured = "        self.chat.configured(self.now)\n"
+        batches = "        for session in self.chat._sessions.values():\n            self.chat.send(session, b'')\n"
+        change(tree / "broker" / "router_state.py", configured, configured + batches)
+        change(tree / "workers" / "router.py", *FAILS_AS_A_CHILD["the router fails amid its work"][1:3])
+        assert "half-done" in under_load(broker, room, "reload").stderr
+        room.talk()
+        room.settle()
+        workers = [e for kind in ("exited", "died") for e in broker.events(kind) if e["process"].startswith("worker")]
+        assert all(event["exit_status"] == 0 for event in workers), "but for the reload there and back"
+
+
 # Others interfere.
 
 

@@ -32,7 +32,7 @@ from broker.messages import (
     SHUTDOWN,
     WELCOME,
 )
-from broker.router_state import BEGIN, CONFIGURED, FRAME, GO_ON, TICK, Input, Outcome, RouterState, load
+from broker.router_state import BEGIN, CONFIGURED, FRAME, GO_ON, RENUMBER, TICK, Input, Outcome, RouterState, load
 from broker.state_dir import JOURNAL_DIR
 from workers.chat_settings import chat_config
 from workers.harness import Birth, ChildProcess
@@ -272,7 +272,10 @@ class RouterProcess(ChildProcess):
         self._apply_inputs()  # its predecessor's last frames count
         view = self.state.view(link.worker)
         resume = None
-        if run != self.state.run or batch > view.batch:
+        if run == self.state.run and batch > view.batch:
+            self._inputs.append((RENUMBER, link.worker, batch))
+            self._apply_inputs()
+        if run != self.state.run:
             resume = self.state.resume(link.worker)
             batch = view.acknowledged
         if faults.ENABLED:
