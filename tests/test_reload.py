@@ -285,6 +285,10 @@ FAILS_AS_A_CHILD = {
         "workers/acceptor.py", "        super().__init__(birth)\n", "        super().__init__(brith)\n", "brith"),
     "the router cannot start": (
         "workers/router.py", "        settings = birth.settings\n", "        settings = birth.setings\n", "setings"),
+    "the router cannot load the state of the code before": (
+        "broker/occasions.py", '    account: str = ""\n    bot: bool = False\n\n\nNOBODY: Final = Source("", "", "")\n',
+        '    account: str\n    bot: bool\n    zodiac: str\n\n\nNOBODY: Final = Source("", "", "", "", False, "")\n',
+        "missing 1 required positional argument: 'zodiac'"),
     "the router fails amid its work": (
         "workers/router.py", "    def _act(self, outcome: Outcome) -> None:\n",
         "    def _act(self, outcome: Outcome) -> None:\n        if self.state.chat.messages_in % 50 > 47:\n"

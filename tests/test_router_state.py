@@ -6,10 +6,10 @@ import os
 import pickle
 import subprocess
 import sys
-from collections import defaultdict
+from collections import defaultdict, namedtuple
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -34,7 +34,10 @@ from broker.messages import (
     SHUTDOWN,
     Event,
 )
+from broker.occasions import Source, Stamp
+from broker.rooms import ListedMask, Topic
 from broker.router_state import BEGIN, FRAME, GO_ON, RENUMBER, TICK, Outcome, RouterState, load
+from broker.sessions import WireFormat
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ChatConfig(listener_protocols=("chat", "irc"), max_line_bytes=64, name_timeout_seconds=30.0)
@@ -292,6 +295,21 @@ def test_a_replacement_need_not_attach_a_session_whose_attachment_waits() -> Non
     state = state_with((ATTACHED, 1, 0, "p"))
     state.apply(2.0, [(FRAME, 0, frame_of(2, 0, (ATTACHED, 2, 0, "p")), True)])
     assert state.resume(0)[3] == {1: (False, 0), 2: (False, 0)}
+
+
+# Code of another day.
+
+
+@pytest.mark.parametrize("kind", [Source, Stamp, ListedMask, Topic, WireFormat])
+def test_a_tuple_of_the_state_may_get_one_more_field_with_a_default(
+    monkeypatch: pytest.MonkeyPatch, kind: type[NamedTuple]
+) -> None:
+    old = tuple(range(len(kind._fields)))
+    data = pickle.dumps(kind(*old), pickle.HIGHEST_PROTOCOL)
+    longer = namedtuple(kind.__name__, [*kind._fields, "more"], defaults=["of today"])  # type: ignore[misc]
+    monkeypatch.setattr(sys.modules[kind.__module__], kind.__name__, longer)
+    loaded = pickle.loads(data)
+    assert type(loaded) is longer and loaded == (*old, "of today")
 
 
 # Code that was taken back.
