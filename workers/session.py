@@ -30,8 +30,9 @@ class Session:
 
     __slots__ = (
         "address", "bucket", "closing_since", "consumed", "detaching", "due", "ended", "hangup", "has_buckets",
-        "in_flight", "ledger", "listener", "local", "muted", "number", "paced", "peer", "pending", "pending_bytes",
-        "readable", "reset", "send", "shared_bucket", "slot", "socket", "urgent", "word_slot", "written",
+        "in_flight", "ledger", "listener", "local", "muted", "number", "own_bytes", "paced", "peer", "pending",
+        "pending_bytes", "readable", "reset", "send", "shared_bucket", "slot", "socket", "urgent", "word_slot",
+        "written",
     )  # fmt: skip
 
     def __init__(self, number: int, ledger: Ledger) -> None:
@@ -61,6 +62,7 @@ class Session:
         # (when it was due, the last batch before the one that it is of, what is left of it)
         self.pending: deque[tuple[float, int, memoryview]] = deque()
         self.pending_bytes = 0
+        self.own_bytes = 0  # at most as many of them are shared with nobody
         self.muted = False  # too slow: waits for its end, gets nothing but what is for it alone
         self.closing_since: float | None = None  # told to close; open only until `pending` is out
 
