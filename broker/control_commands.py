@@ -169,7 +169,7 @@ def _kick(supervisor: Supervisor, request: Request) -> None:
         supervisor.events.record("info", "kicked", f"{found} was kicked by uid {request.connection.uid}: {reason}")
         request.reply({"name": found})
 
-    supervisor.kick(name, reason, answer)
+    supervisor.kicks.begin(name, reason, answer)
 
 
 def _stop(supervisor: Supervisor, request: Request) -> None:

@@ -11,7 +11,7 @@ A record is `(now, [input, ...])`; `now` is in seconds of Unix time and never go
     (FRAME, worker, body, held)     a frame of a worker; `held`: it has much to take, what it says has to wait
     (GO_ON, worker)                 it has taken enough: go on with what waits
     (TICK,)                         time has passed
-    (KICK, request, name, reason)   as the supervisor said (`broker.messages`)
+    (KICK, request, name, reason)   as the supervisor said (`broker.messages`), once or again
     (MOVE, worker, {worker: sessions})
     (SHUTDOWN,)
     (ANSWER, number, answer)
@@ -45,6 +45,8 @@ from broker.sessions import Session
 
 BATCH_BYTES: Final = 1024 * 1024
 PATIENCE_BYTES: Final = 8 * 1024 * 1024
+_KICKS_REMEMBERED: Final = 1000
+"""More than are ever asked for at once: of these a new router knows what the one before has answered."""
 
 FRAME: Final = 1
 GO_ON: Final = 2
@@ -119,6 +121,8 @@ class RouterState:
         self.views: dict[int, WorkerView] = {}
         self.outstanding: dict[int, tuple[Any, ...]] = {}
         """Requests by number that have not been answered: a new router makes them again."""
+        self.kicked: dict[int, str | None] = {}
+        """Answers to the latest kicks, by number: a new router is asked again."""
 
     def view(self, worker: int) -> WorkerView:
         """What is known of a worker."""
@@ -207,7 +211,11 @@ class RouterState:
         self.chat.tick(self.now)
 
     def _kick(self, outcome: Outcome, request: int, name: str, reason: str) -> None:
-        outcome.replies.append((KICKED, request, self.chat.kick(self.now, name, reason)))
+        if request not in self.kicked:
+            self.kicked[request] = self.chat.kick(self.now, name, reason)
+            if len(self.kicked) > _KICKS_REMEMBERED:
+                del self.kicked[next(iter(self.kicked))]
+        outcome.replies.append((KICKED, request, self.kicked[request]))
 
     def _move(self, _outcome: Outcome, source: int, targets: dict[int, int]) -> None:
         """Sessions whose last move is not over, here or there, stay; whoever asked asks again."""

@@ -32,13 +32,13 @@ from broker.custody import Descriptors
 from broker.errors import ControlError, LocalProtocolError
 from broker.event_log import EventLog
 from broker.heartbeats import HeartbeatWatch
+from broker.kicks import Kicks
 from broker.listeners import Listener
 from broker.loop import READ, WRITE, Handler, Loop
 from broker.messages import (
     ANSWER,
     CHILD_ROLES,
     GIVEN_UP,
-    KICK,
     KICKED,
     LINK,
     REPORT_BEAT,
@@ -93,8 +93,7 @@ class Supervisor:
         self._reload: Reload | None = None
         self._policy = RestartPolicy(settings.restart_intensity, settings.restart_period_seconds)
         self._nice = os.getpriority(os.PRIO_PROCESS, 0)
-        self._kicks: dict[int, Callable[[str | None], None]] = {}
-        self._last_kick = 0
+        self.kicks = Kicks(self)
         self._requests = Requests(self.loop, settings.state_dir, self.reload)
         self._goodbye_said = False
         self._journal_void = False  # the router has said that its journal is not to be trusted
@@ -242,6 +241,8 @@ class Supervisor:
         self.events.record("info", "started", f"{child.name} started, PID {child.pid}", child.name, child.pid)
         if child.spec.role == "acceptor":
             self.custodian.brief_acceptor(child)
+        elif child.spec.role == "router":
+            self.kicks.begin_again(child)
         self._link(child)
         if child.spec.role == "worker":
             self.custodian.workers_changed()
@@ -334,9 +335,7 @@ class Supervisor:
             _, number, kind, arguments = message
             self._requests.begin(number, kind, tuple(arguments), partial(self._answer, number))
         elif code == KICKED:
-            answer = self._kicks.pop(message[1], None)
-            if answer is not None:
-                answer(message[2])
+            self.kicks.answered(*message[1:])
         else:
             raise LocalProtocolError(f"{child.name} sent a message {code!r} that there is not")
 
@@ -432,10 +431,6 @@ class Supervisor:
         self._record_death(child, pid, death)
         if child.spec.role == "worker":
             self.custodian.workers_changed()
-        elif child.spec.role == "router":
-            for answer in list(self._kicks.values()):
-                answer(None)
-            self._kicks.clear()
         if self.state == "stopping" and child.spec.role == "worker":
             self.custodian.release_all_of(child.spec.index)  # nobody will come to take them over
         if child.state is State.GONE:
@@ -623,16 +618,6 @@ class Supervisor:
         return self._is_on_probation(child) and own_end and not child.told_to_stop
 
     # What others may ask.
-
-    def kick(self, name: str, reason: str, answer: Callable[[str | None], None]) -> None:
-        """Have the router end somebody's session; `answer` gets the name as its owner spells it, or None."""
-        if not any(router.alive for router in self.of_role("router")):
-            answer(None)
-            return
-        self._last_kick += 1
-        self._kicks[self._last_kick] = answer
-        for router in self.of_role("router"):
-            self.tell(router, (KICK, self._last_kick, name, reason))
 
     def remember_nice(self, name: str, old: int, new: int, by: str) -> None:
         """A child was reniced: its further incarnations get the new value."""

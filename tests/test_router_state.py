@@ -27,6 +27,7 @@ from broker.messages import (
     DETACH,
     ENDED,
     KICK,
+    KICKED,
     LINES,
     MOVE,
     OVERLONG,
@@ -295,6 +296,20 @@ def test_a_replacement_need_not_attach_a_session_whose_attachment_waits() -> Non
     state = state_with((ATTACHED, 1, 0, "p"))
     state.apply(2.0, [(FRAME, 0, frame_of(2, 0, (ATTACHED, 2, 0, "p")), True)])
     assert state.resume(0)[3] == {1: (False, 0), 2: (False, 0)}
+
+
+# What the supervisor asks again.
+
+
+def test_a_kick_is_carried_out_once_however_often_it_is_asked_for() -> None:
+    state = state_with((ATTACHED, 1, 0, "p"), (LINES, 1, 0, b"Ann\n"))
+    assert state.apply(2.0, [(KICK, 7, "ann", "")]).replies == [(KICKED, 7, "Ann")]
+    state.apply(3.0, [(FRAME, 0, frame_of(2, 0, (ATTACHED, 2, 0, "p"), (LINES, 2, 0, b"ann\n")), False)])
+    again = load(state.dump(), CONFIG).apply(4.0, [(KICK, 7, "ann", "")])
+    assert again.replies == [(KICKED, 7, "Ann")] and not again.frames, "the one who has the name now stays"
+    for number in range(8, 8 + 2000):
+        state.apply(5.0, [(KICK, number, "nobody", "")])
+    assert len(state.kicked) == 1000
 
 
 # Code of another day.

@@ -365,6 +365,35 @@ def test_a_worker_that_the_router_gives_up_is_replaced(tmp_path: Path) -> None:
             broker.client(f"new{number}").close()
 
 
+@pytest.mark.parametrize("point", ["router.heard", "router.journaled", "router.applied", "router.answered"])
+def test_a_kick_under_way_when_the_router_dies_is_carried_out_once_and_answered(tmp_path: Path, point: str) -> None:
+    state = tmp_path / "faults"
+    state.mkdir()
+    (state / f"{point}.hold").touch()
+    environment = {"BROKER_FAULTS": point, "BROKER_FAULTS_STATE": str(state)}
+    with running_broker(tmp_path / "state", environment=environment) as broker:
+        ann, bob = broker.client("Ann"), broker.client("bob")
+        ann.line()
+        (state / f"{point}.hold").unlink()
+        result = broker.run("kick", "ann", "spam")
+        assert (result.returncode, result.stderr) == (0, "")
+        assert (state / f"{point}.1").exists()
+        assert "spam" in ann.rest()
+        assert bob.line() == "Ann 退出了聊天室"
+        assert len(broker.events("kicked")) == 1
+
+
+def test_a_kick_while_there_is_no_router_waits_for_one(tmp_path: Path) -> None:
+    with running_broker(tmp_path / "state", "--restart-intensity", "50") as broker:
+        ann = broker.client("ann")
+        for _ in range(3):  # a short life each: the next one has to wait
+            old = wait_until(lambda: broker.pids().get("router"), "there is a router")
+            os.kill(old, signal.SIGKILL)
+            wait_until(lambda: broker.pids().get("router") != old, "it has died")  # noqa: B023
+        assert broker.run("kick", "ann").returncode == 0
+        ann.rest()
+
+
 def test_connections_that_come_while_there_is_no_worker_wait_for_one(tmp_path: Path) -> None:
     with running_broker(tmp_path / "state", "--workers", "1", "--restart-intensity", "50") as broker:
         for _ in range(3):  # a short life each: the next one has to wait
