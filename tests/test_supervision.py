@@ -384,13 +384,16 @@ def test_a_kick_under_way_when_the_router_dies_is_carried_out_once_and_answered(
 
 
 def test_a_kick_while_there_is_no_router_waits_for_one(tmp_path: Path) -> None:
-    with running_broker(tmp_path / "state", "--restart-intensity", "50") as broker:
+    state = tmp_path / "faults"
+    state.mkdir()
+    (state / "router.replayed.hold").touch()
+    environment = {"BROKER_FAULTS": "router.replayed:1x6:EXIT", "BROKER_FAULTS_STATE": str(state)}
+    with running_broker(tmp_path / "state", "--restart-intensity", "50", environment=environment) as broker:
         ann = broker.client("ann")
-        for _ in range(3):  # a short life each: the next one has to wait
-            old = wait_until(lambda: broker.pids().get("router"), "there is a router")
-            os.kill(old, signal.SIGKILL)
-            wait_until(lambda: broker.pids().get("router") != old, "it has died")  # noqa: B023
-        assert broker.run("kick", "ann").returncode == 0
+        (state / "router.replayed.hold").unlink()
+        os.kill(broker.pids()["router"], signal.SIGKILL)
+        wait_until((state / "router.replayed.4").exists, "the next ones have to wait longer and longer")
+        assert broker.ask("kick", name="ann") == {"name": "ann"}
         ann.rest()
 
 
