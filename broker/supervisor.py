@@ -79,7 +79,9 @@ class Supervisor:
         self.listeners = listeners
         self.events = events
         self.loop = Loop()
-        self.custodian = Custodian(self, listeners, settings.max_connections, events, self._on_released, Descriptors())
+        self.custodian = Custodian(
+            self, listeners, settings.max_connections, events, self._on_released, Descriptors(), self.loop.call_later
+        )
         self.custody = self.custodian.custody
         self.children: dict[str, Child] = {}
         self.started_at = time.time()

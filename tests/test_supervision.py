@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from broker.control_client import ControlClient
+from tests.exact_room import ExactRoom
 from tests.running import Broker, is_gone, running_broker, state_of, wait_until
 
 WATCHDOG = ("--heartbeat-seconds", "0.2", "--hang-seconds", "1")
@@ -422,6 +424,32 @@ def test_no_descriptors_left_for_a_link(tmp_path: Path) -> None:
         broker.wait_ready("worker-0", pids["worker-0"])
         broker.wait_ready("router", pids["router"])
         wait_until(lambda: _can_enter(broker), "people can enter again")
+
+
+def test_no_descriptor_left_for_a_session_that_is_moved(tmp_path: Path) -> None:
+    """It waits until there is one again, with all that it says and is to get."""
+    with running_broker(tmp_path / "state", "--rate-lines-per-second", "0") as broker:
+        room = ExactRoom(broker)
+        before = resource.prlimit(broker.pid, resource.RLIMIT_NOFILE)
+        with ControlClient(broker.state_dir) as control:
+            control.request("status")
+            used = {int(fd) for fd in os.listdir(f"/proc/{broker.pid}/fd")}
+            first_free = next(fd for fd in range(len(used) + 1) if fd not in used)
+            resource.prlimit(broker.pid, resource.RLIMIT_NOFILE, (first_free, before[1]))
+            control.request("scale", workers=1)
+
+            def waits() -> bool:
+                events = control.request("events")["events"]
+                return any("have to wait: Too many open files" in event["text"] for event in events)
+
+            room.until(waits, "it runs out")
+            room.talk()
+            resource.prlimit(broker.pid, resource.RLIMIT_NOFILE, before)
+        room.settle()
+        room.until(lambda: "worker-1" not in broker.pids(), "all are with the other one")
+        room.talk()
+        room.settle()
+        room.close()
 
 
 def _can_enter(broker: Broker) -> bool:

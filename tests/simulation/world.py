@@ -7,8 +7,10 @@ kills; `tests.simulation.verdict` says whether all is as it would have been with
 
 from __future__ import annotations
 
+import errno
 import marshal
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -66,15 +68,24 @@ class SimulatedLoop(Loop):
 
 
 class SupervisorFiles(Descriptors):
-    """Custody's duplicates are descriptors of the supervisor, which does not die."""
+    """Custody's duplicates are descriptors of the supervisor, which does not die, but may run out of them.
 
-    def __init__(self, life: Life) -> None:
+    Only when a socket is not given to its first worker: whoever has none yet is turned away then.
+    """
+
+    def __init__(self, life: Life, runs_out: Callable[[], bool]) -> None:
         self.life = life
+        self.runs_out = runs_out
+        self.given: set[int] = set()
 
     def duplicate(self, fd: int) -> int:
+        if fd in self.given and self.runs_out():
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        self.given.add(fd)
         return self.life.open(self.life.files[fd])
 
     def close(self, fd: int) -> None:
+        self.given.discard(fd)
         self.life.close(fd)
 
     def shut_down(self, fd: int) -> None:
@@ -144,9 +155,12 @@ class World:
         self.control_bytes = random.choice([30, 200, 20_000])
         self.settings = self._settings(lines_per_second)
         self.supervisor = Life("supervisor", Random(seed), Fate())
+        self.later: list[Callable[[], None]] = []  # what the custodian wants to do after some time
         self.custodian = Custodian(
-            self, [], 64, SimpleNamespace(record=self._record), lambda workers: None, SupervisorFiles(self.supervisor)
-        )  # type: ignore[arg-type]
+            self, [], 64, SimpleNamespace(record=self._record), lambda workers: None,
+            SupervisorFiles(self.supervisor, lambda: self.disturbing and random.random() < 0.3),
+            lambda _seconds, callback: self.later.append(callback),
+        )  # type: ignore[arg-type]  # fmt: skip
         self.children: dict[str, SimulatedChild] = {}
         self.clients: list[Client] = []
         self.unborn = random.randint(2, 8)
@@ -334,6 +348,8 @@ class World:
                 and (not self.disturbing or random.random() < 0.5)
             ):
                 possible.append(partial(client.connection.client_reads, client.patience))
+        if self.later:
+            possible.append(lambda: self.later.pop(0)())
         if self.unborn and self.custodian.available_workers() and (random.random() < 0.1 or not self.disturbing):
             possible.append(self._connect)
         possible += self._snapshots()
@@ -364,7 +380,7 @@ class World:
         router, source = self.children["router"], self.random.choice(workers)
         chance = self.random.random()
         if chance < 0.05:
-            self._tell(router, (KICK, 1, f"n{self.random.randrange(8)}", "enough"), [])
+            self._tell(router, (KICK, self.turns, f"n{self.random.randrange(8)}", "enough"), [])
         elif chance < 0.15:
             self._scale(workers)
         elif chance < 0.6:
