@@ -41,6 +41,10 @@ _OUTBOX_BYTES_TO_WAIT_AT: Final = 8 * 1024 * 1024
 """With more than this to take, a worker has to wait for its own input to be applied."""
 _RETAINED_BYTES_TO_WAIT_AT: Final = 96 * 1024 * 1024
 """With more than this kept for workers that do not acknowledge it, nothing is applied until they have."""
+_HEARING_SECONDS: Final = 1.0
+"""After a time without a router, or in which it stood still, input is heard for so long before silence counts."""
+_LONGEST_HEARING_SECONDS: Final = 10.0
+"""For so long, if one of the workers does not come."""
 _PROBATION_SECONDS: Final = 10.0
 """Longer than the probation of a reload is."""
 
@@ -77,6 +81,8 @@ class RouterProcess(ChildProcess):
         self._inputs: list[Input] = []
         self._timer: Timer | None = None
         self._timer_at: float | None = None
+        self._no_tick_until = 0.0
+        self._unheard: set[int] = set()  # workers that the predecessor had, and that have not said where they are
         self._recovered: dict[str, Any] | None = None
         # On probation it leaves what it found: the code before may have to begin with that once more.
         self._no_snapshot_until = self.platform.monotonic() + (_PROBATION_SECONDS if birth.on_probation else 0.0)
@@ -117,6 +123,8 @@ class RouterProcess(ChildProcess):
             self._inputs.append((BEGIN, self.platform.random_bytes(8)))
             return state
         self._inputs.append((CONFIGURED,))
+        self._unheard = set(state.views)
+        self._no_tick_until = self._now() + _LONGEST_HEARING_SECONDS
         self._recovered = {
             "sessions": state.chat.session_count,
             "records": len(records),
@@ -284,6 +292,7 @@ class RouterProcess(ChildProcess):
         if faults.ENABLED:
             faults.point("router.welcomed")
         link.greeted = True
+        self._heard(link.worker)
         # What is retained for it is here anyway: it is not its fault that it has all of that to take.
         link.channel.outbox_limit_bytes += view.retained_bytes
         for number, frame in view.retained:
@@ -317,6 +326,8 @@ class RouterProcess(ChildProcess):
 
     def _set_timer(self) -> None:
         deadline = self.state.chat.next_deadline()
+        if deadline is not None:
+            deadline = max(deadline, self._no_tick_until)
         if deadline == self._timer_at:
             return
         if self._timer is not None:
@@ -326,13 +337,25 @@ class RouterProcess(ChildProcess):
         if deadline is not None:
             self._timer = self.loop.call_later(max(0.0, deadline - self._now()), self._tick)
 
+    def _heard(self, worker: int) -> None:
+        """A worker is here again; once all are, what has waited with them comes within moments."""
+        if self._unheard:
+            self._unheard.discard(worker)
+            if not self._unheard:
+                self._no_tick_until = min(self._no_tick_until, self._now() + _HEARING_SECONDS)
+
     def _now(self) -> float:
         """Unix time as it was when the broker started, and what has passed since: it never goes back."""
         return self.birth.clock_offset + self.platform.monotonic()
 
     def _tick(self) -> None:
+        due, now = self._timer_at, self._now()
         self._timer = self._timer_at = None
-        self._inputs.append((TICK,))
+        assert due is not None
+        if now - due > _HEARING_SECONDS and due != self._no_tick_until:  # or it might be put off for ever
+            self._no_tick_until = now + _HEARING_SECONDS
+        else:
+            self._inputs.append((TICK,))
 
     # The journal.
 
