@@ -16,6 +16,7 @@ A record is `(now, [input, ...])`; `now` is in seconds of Unix time and never go
     (SHUTDOWN,)
     (ANSWER, number, answer)
     (CONFIGURED,)                   a router has begun whose settings may be others than those before
+    (FORGET, worker)                it is gone for good, and so are its sessions
     (RENUMBER, worker, batch)       it has had batches up to this one, from a router whose code was taken back
 
 What one record orders is cut into batches of about BATCH_BYTES. A worker for which one record has ordered
@@ -54,6 +55,7 @@ TICK: Final = 3
 BEGIN: Final = 4
 CONFIGURED: Final = 5
 RENUMBER: Final = 6
+FORGET: Final = 7
 
 Input: TypeAlias = tuple[Any, ...]
 Resume: TypeAlias = tuple[int, int, dict[int, list[int]], dict[int, tuple[bool, int]]]
@@ -240,6 +242,9 @@ class RouterState:
     def _configured(self, _outcome: Outcome) -> None:
         self.chat.configured(self.now)
 
+    def _forget(self, _outcome: Outcome, worker: int) -> None:
+        self.views.pop(worker, None)
+
     def _renumber(self, _outcome: Outcome, worker: int, batch: int) -> None:
         view = self.view(worker)
         view.batch = max(view.batch, batch)
@@ -277,6 +282,10 @@ class RouterState:
         for _, events in view.waiting:  # of these it need not be told again
             known.update({event[1]: (False, 0) for event in events if event[0] == ATTACHED})
         return view.acknowledged, view.batch, rewound(groups, operations), known
+
+    def is_done_with(self, worker: int) -> bool:
+        """Whether nothing is known of a worker that matters to anybody but itself."""
+        return not self.view(worker).waiting and not self.chat.sessions_of(worker)
 
     @property
     def retained_bytes(self) -> int:
@@ -340,6 +349,7 @@ _HANDLERS: Final[dict[int, Any]] = {
     ANSWER: RouterState._answer,
     CONFIGURED: RouterState._configured,
     RENUMBER: RouterState._renumber,
+    FORGET: RouterState._forget,
 }
 _ANSWERED: Final = {"verify": "verified", "processes": "processes", "rehash": "rehashed"}
 """Which input of the chat has the answer to a kind of request."""

@@ -48,6 +48,7 @@ from broker.messages import (
     REPORT_RECOVERED,
     REQUEST,
     SHUTDOWN,
+    STAFF,
     STOP,
     Role,
 )
@@ -205,6 +206,7 @@ class Supervisor:
         """Start one more worker; `retiring`: only until it has given away the sessions that it finds."""
         child = self._add_child("worker", index)
         child.retiring = retiring
+        self._tell_staff()
         self._spawn(child)
 
     def _start_next_role(self) -> None:
@@ -245,6 +247,7 @@ class Supervisor:
             self.custodian.brief_acceptor(child)
         elif child.spec.role == "router":
             self.kicks.begin_again(child)
+            self._tell_staff()
         self._link(child)
         if child.spec.role == "worker":
             self.custodian.workers_changed()
@@ -272,6 +275,10 @@ class Supervisor:
             elsewhere=self.custody.elsewhere(index) if is_worker else (), last_session=self.custody.last_session,
             reports=reports, on_probation=self._is_on_probation(child),
         )  # fmt: skip
+
+    def _tell_staff(self) -> None:
+        for router in self.of_role("router"):
+            self.tell(router, (STAFF, [worker.spec.index for worker in self.of_role("worker")]))
 
     def _link(self, child: Child) -> None:
         """Join a new router with every worker, or a new worker with the router, by fresh Pipes."""
@@ -513,6 +520,8 @@ class Supervisor:
     def _forget(self, child: Child) -> None:
         """There will be no further incarnation of it."""
         del self.children[child.name]
+        if child.spec.role == "worker":
+            self._tell_staff()
         if self._reload is not None and self._reload.current == child.name and self.state != "stopping":
             self._reload.replaced()
 

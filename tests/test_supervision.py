@@ -426,6 +426,25 @@ def test_no_descriptors_left_for_a_link(tmp_path: Path) -> None:
         wait_until(lambda: _can_enter(broker), "people can enter again")
 
 
+def test_what_is_kept_for_a_worker_that_was_killed_just_before_it_stopped_is_forgotten(tmp_path: Path) -> None:
+    state = tmp_path / "faults"
+    state.mkdir()
+    environment = {"BROKER_FAULTS": "worker.detached", "BROKER_FAULTS_STATE": str(state)}
+    with running_broker(tmp_path / "state", "--rate-lines-per-second", "0", environment=environment) as broker:
+        room = ExactRoom(broker)
+        broker.ask("scale", workers=1)
+        room.until(lambda: "worker-1" not in broker.processes(), "it has gone")
+        assert (state / "worker.detached.1").exists(), "without a word about what it has delivered"
+        room.until(lambda: broker.ask("status")["retained_bytes"] == 0, "nothing is kept for it")
+        room.talk()
+        room.settle()
+        broker.ask("scale", workers=2)
+        room.until(lambda: broker.processes().get("worker-1", {}).get("state") == "ready", "one of its name is new")
+        room.talk()
+        room.settle()
+        room.close()
+
+
 def test_no_descriptor_left_for_a_session_that_is_moved(tmp_path: Path) -> None:
     """It waits until there is one again, with all that it says and is to get."""
     with running_broker(tmp_path / "state", "--rate-lines-per-second", "0") as broker:

@@ -30,12 +30,14 @@ from broker.messages import (
     REPORT_RECOVERED,
     REQUEST,
     SHUTDOWN,
+    STAFF,
     WELCOME,
 )
 from broker.router_state import BEGIN, CONFIGURED, FRAME, GO_ON, RENUMBER, TICK, Input, Outcome, RouterState, load
 from broker.state_dir import JOURNAL_DIR
 from workers.chat_settings import chat_config
 from workers.harness import Birth, ChildProcess
+from workers.leavers import Leavers
 
 _OUTBOX_BYTES_TO_WAIT_AT: Final = 8 * 1024 * 1024
 """With more than this to take, a worker has to wait for its own input to be applied."""
@@ -96,6 +98,7 @@ class RouterProcess(ChildProcess):
         finally:
             gc.freeze()
             gc.enable()
+        self._leavers = Leavers(self.state, self._links, lambda item: self._inputs.append(item), self.loop.call_later)
         self._journal_state = "off" if self.journal is None else "ok"
 
     def _recover(self) -> RouterState:
@@ -162,6 +165,8 @@ class RouterProcess(ChildProcess):
         if message[0] == LINK:
             _, worker, incarnation = message
             self._new_link(worker, incarnation, self.control.take_descriptor())
+        elif message[0] == STAFF:
+            self._leavers.staff(message[1])
         elif message[0] in (KICK, MOVE, SHUTDOWN, ANSWER):
             self._inputs.append(message)
         else:

@@ -23,7 +23,7 @@ from broker.custodian import Custodian
 from broker.custody import Descriptors
 from broker.framing import FrameReader, decode, encode
 from broker.loop import Loop
-from broker.messages import ASSIGN, KICK, KICKED, LINK, MOVE, REPORT_LOG, SHUTDOWN, STOP
+from broker.messages import ASSIGN, KICK, KICKED, LINK, MOVE, REPORT_LOG, SHUTDOWN, STAFF, STOP
 from broker.settings import Settings, resolve
 from broker.urls import parse_listener_url
 from tests.simulation.clients import ENDINGS, MAX_LINE_BYTES, Client, script_of
@@ -228,6 +228,7 @@ class World:
             life.dies_at = self.random.randint(1, 20)
         self._run(child, lambda: self._be_born(child, birth))
         if child.spec.role == "router":
+            self._tell_staff()
             for worker in self.of_role("worker"):
                 self._join(child, worker)
         else:
@@ -252,6 +253,9 @@ class World:
             monotonic=lambda: self.now,
             random_bytes=life.random.randbytes,
         )  # type: ignore[arg-type]
+
+    def _tell_staff(self) -> None:
+        self._tell(self.children["router"], (STAFF, [child.spec.index for child in self.of_role("worker")]), [])
 
     def _join(self, router: SimulatedChild, worker: SimulatedChild) -> None:
         if router.alive and worker.alive:
@@ -295,6 +299,7 @@ class World:
         child.state = State.WAITING
         if child.told_to_stop:
             del self.children[child.name]
+            self._tell_staff()
         if child.spec.role == "worker":
             self.custodian.workers_changed()
 
@@ -424,6 +429,7 @@ class World:
     def _add(self, role: str, index: int) -> SimulatedChild:
         child = SimulatedChild(role, index)
         self.children[child.name] = child
+        self._tell_staff()
         self._spawn(child)
         return child
 
