@@ -435,6 +435,7 @@ def test_what_is_kept_for_a_worker_that_was_killed_just_before_it_stopped_is_for
         broker.ask("scale", workers=1)
         room.until(lambda: "worker-1" not in broker.processes(), "it has gone")
         assert (state / "worker.detached.1").exists(), "without a word about what it has delivered"
+        room.until(lambda: broker.ask("status")["retained_bytes"], "something is kept for it")
         room.until(lambda: broker.ask("status")["retained_bytes"] == 0, "nothing is kept for it")
         room.talk()
         room.settle()
