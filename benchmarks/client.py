@@ -17,8 +17,8 @@ from broker.text import clean, decode
 from broker.urls import ListenerURL
 
 CONNECT_SECONDS: Final = 20.0
-_INPUT: Final = select.EPOLLIN | select.EPOLLET
-"""Edges are cheaper than levels. A read of less than one asked for has got all there was, epoll(7)."""
+_INPUT: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+"""Edges are cheaper than levels. A read of less than one asked for has got all there was, epoll(7), but for the end."""
 
 
 class Client:

@@ -51,6 +51,7 @@ _ENTERING_AT_ONCE: Final = 1000
 """Some servers take a second to let anybody in; what is measured is their time, not this many of them."""
 _READ_BYTES: Final = 64 * 1024
 _WRITABLE: Final = select.EPOLLOUT
+_ENDED: Final = select.EPOLLRDHUP
 _LOOK_SECONDS: Final = 0.02
 _NEVER: Final = 1 << 62
 
@@ -318,7 +319,7 @@ class LoadProcess:
             if not data:
                 self._lose(client)
                 continue
-            if len(data) == _READ_BYTES:
+            if len(data) == _READ_BYTES or events & _ENDED:
                 client.look_again()
             if data != latest:  # many clients get the same bytes, one after the other: count them once
                 latest = data

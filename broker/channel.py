@@ -23,6 +23,8 @@ from broker.loop import READ, WRITE, Loop
 
 DEFAULT_OUTBOX_LIMIT_BYTES: Final = 64 * 1024 * 1024
 _READ_BYTES: Final = 256 * 1024
+_READ_INTO: Final = memoryview(bytearray(_READ_BYTES))
+"""`recv` would ask the system for so much memory, and give it back, with every read."""
 _READS_PER_WAKE_UP: Final = 16
 _DESCRIPTORS_PER_READ: Final = 253
 """SCM_MAX_FD of the kernel (include/net/scm.h): no single message can carry more."""
@@ -176,7 +178,8 @@ class Channel:
         self.outbox_bytes = 0
 
     def _read(self) -> bytes:
-        return self._socket.recv(_READ_BYTES)
+        length = self._socket.recv_into(_READ_INTO)
+        return _READ_INTO[:length].tobytes()
 
 
 class DescriptorChannel(Channel):

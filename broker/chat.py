@@ -289,8 +289,15 @@ class Chat(Membership):
         if session.skipping and data:
             data = data[data.index(b"\n") + 1 :]
             session.skipping = False
+        if not data:
+            return
         session.heard_at = self.now
         protocol = PROTOCOLS[session.format.protocol]
+        if session.phase == "present":
+            said = protocol.monologue(self, session, data)
+            if said:
+                self.messages_in += said
+                return
         limit = protocol.longest_line_bytes(self.config.max_line_bytes)
         lines = data.split(b"\n")
         lines.pop()

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from broker.messages import ADD, ADOPT, CLOSE, DETACH, PUBLISH, REMOVE, SEND, Operation
-from broker.occasions import Message, Occasion, SharedOccasion, Stamp
+from broker.occasions import Message, Monologue, Occasion, SharedOccasion, Stamp
 from broker.past import Past
 from broker.protocols import PROTOCOLS
 from broker.rooms import Group, Room
@@ -72,8 +72,8 @@ class Delivery:
 
     # To many.
 
-    def publish(self, room: Room, occasion: SharedOccasion, except_session: int = 0) -> None:
-        """Tell everybody in the room but one."""
+    def publish(self, room: Room, occasion: SharedOccasion, except_session: int = 0, messages: int = 1) -> None:
+        """Tell everybody in the room but one of what counts as so many messages."""
         excepted = None
         if except_session in room.members:
             if len(room.members) == 1:
@@ -82,7 +82,7 @@ class Delivery:
         if len(room.groups) == 1:  # the usual case, and the one that is to be quick
             ((format, group),) = room.groups.items()
             data = PROTOCOLS[format.protocol].render(occasion, format)
-            self._publish_in(group, data, except_session, excepted is not None)
+            self._publish_in(group, data, except_session, excepted is not None, messages)
             return
         rendered: dict[tuple[str, str, int], bytes] = {}
         for format, group in room.groups.items():
@@ -92,9 +92,9 @@ class Delivery:
             shared = rendered.get(shape)
             if shared is None:
                 shared = rendered[shape] = protocol.render(occasion, format)
-            self._publish_in(group, shared, except_session, format == excepted)
+            self._publish_in(group, shared, except_session, format == excepted, messages)
 
-    def _publish_in(self, group: Group, data: bytes, except_session: int, excepted: bool) -> None:
+    def _publish_in(self, group: Group, data: bytes, except_session: int, excepted: bool, messages: int) -> None:
         """Bytes for a group, but for one session, which is in this very group if it is `excepted`."""
         if not data:
             return
@@ -104,13 +104,22 @@ class Delivery:
             self._operations[worker].append(operation)
             receivers += members
         self.ordered_bytes += len(data) * len(group.members_of_worker)
-        self.messages_out += receivers - excepted
+        self.messages_out += (receivers - excepted) * messages
 
     def publish_message(self, room: Room, session: Session, message: Message) -> None:
         """Tell everybody else in the room what the session says; remember whose it is, if anybody could ask."""
         if message.stamp.id:
             self.past.wrote(message.stamp.id, session.number, room.name.key)
         self.publish(room, message, session.number)
+
+    def publish_monologue(self, room: Room, session: Session, texts: list[bytes]) -> None:
+        """The same for each of several texts."""
+        messages = len(texts)
+        ids = self.ids_in(room, messages)
+        for id in ids:
+            self.past.wrote(id, session.number, room.name.key)
+        monologue = Monologue(session.source, f"#{room.name.display}", texts, self.moment(), ids)
+        self.publish(room, monologue, session.number, messages)
 
     def tell_neighbours(self, session: Session, occasion: SharedOccasion) -> None:
         """Tell everybody else who shares a room with the session, each of them once."""
@@ -187,9 +196,18 @@ class Delivery:
     def stamp_in(self, room: Room) -> Stamp:
         """The moment of a message in a room, and its name if anybody there could ever be told of it."""
         for format in room.groups:
-            if PROTOCOLS[format.protocol].SHOWS_IDS:
+            if PROTOCOLS[format.protocol].shows_ids(format.capabilities):
                 return self.next_stamp()
         return self.moment()
+
+    def ids_in(self, room: Room, count: int) -> tuple[str, ...]:
+        """The names of so many messages in a room; none if nobody there could ever be told of them."""
+        for format in room.groups:
+            if PROTOCOLS[format.protocol].shows_ids(format.capabilities):
+                first = self._last_id + 1
+                self._last_id += count
+                return tuple(map(self._message_id, range(first, first + count)))
+        return ()
 
     def next_stamp(self) -> Stamp:
         """The moment and the name of a message; names of one broker's run differ from those of all others."""

@@ -5,14 +5,15 @@ Theory of operation. A session's byte stream is its operations in order; how man
 group once, and hands every member the same object. Python then runs once per (wake-up, group, member), never once per
 (message, member).
 
-That is right for a session to which nothing else happened. A session that was excepted from a message, got bytes of its
-own, entered or left a group, or is a member of two groups that both have bytes, is *gathered*: its stream is put
-together from the log of its groups, by sequence number. There are few of those in a merge: senders and newcomers.
+That is right for a session to which nothing else happened. One that was excepted from some of a group's messages, as
+who says something is, gets the others joined. One that got bytes of its own, entered or left a group, or is a member of
+two groups that both have bytes, is *gathered*: its stream is put together from the log of its groups, by sequence
+number. There are few of those in a merge.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from sys import maxsize
 from typing import Generic, TypeVar
@@ -33,9 +34,12 @@ class _Gathered:
 
 @dataclass(slots=True)
 class Merged(Generic[Target]):
-    """One merge: `deliveries` to make in any order (each target once), then sessions to close, or to give away."""
+    """One merge: `deliveries` to make in any order (each target once), then sessions to close, or to give away.
 
-    deliveries: list[tuple[Iterable[Target], bytes]]
+    A delivery is the targets, the bytes for each of them, and how many messages these are.
+    """
+
+    deliveries: list[tuple[Collection[Target], bytes, int]]
     closes: list[int]
     detached: list[tuple[int, int]]
 
@@ -94,9 +98,10 @@ class Fanout(Generic[Target]):
             code = operation[0]
             if code == PUBLISH:
                 _, group, data, excepted = operation
-                log.setdefault(group, []).append((sequence, data, excepted))
-                if excepted and excepted in self._targets:
-                    self._gather(gathered, excepted)
+                entries = log.get(group)
+                if entries is None:
+                    entries = log[group] = []
+                entries.append((sequence, data, excepted))
                 continue
             session = operation[2] if code in (ADD, REMOVE) else operation[1]
             if code == ADOPT:
@@ -126,24 +131,35 @@ class Fanout(Generic[Target]):
 
     def _deliveries(
         self, log: dict[int, list[tuple[int, bytes, int]]], gathered: dict[int, _Gathered], muted: Container[int]
-    ) -> Iterator[tuple[Iterable[Target], bytes]]:
+    ) -> Iterator[tuple[Collection[Target], bytes, int]]:
         for session, stream in gathered.items():
             data = _stream_bytes(session, stream, log, session in muted)
             if data:
-                yield (self._targets[session],), data
+                yield (self._targets[session],), data, data.count(b"\n")
         for group, entries in log.items():
             members = self._members.get(group)
             if not members:
                 continue
-            data = b"".join([entry[1] for entry in entries])
-            if gathered or muted:
-                aside = gathered.keys()
+            data = entries[0][1] if len(entries) == 1 else b"".join([entry[1] for entry in entries])
+            messages = data.count(b"\n")
+            authors = dict.fromkeys([entry[2] for entry in entries if entry[2] in members])
+            for author in authors:
+                if author not in gathered and author not in muted:
+                    others = b"".join([entry[1] for entry in entries if entry[2] != author])
+                    if others:
+                        yield (members[author],), others, others.count(b"\n")
+            if authors or gathered or muted:
                 yield (
-                    [target for session, target in members.items() if session not in aside and session not in muted],
+                    [
+                        target
+                        for session, target in members.items()
+                        if session not in authors and session not in gathered and session not in muted
+                    ],
                     data,
+                    messages,
                 )
             else:
-                yield members.values(), data
+                yield members.values(), data, messages
 
     def _gather(self, gathered: dict[int, _Gathered], session: int) -> _Gathered:
         stream = gathered.get(session)
@@ -191,10 +207,6 @@ def _stream_bytes(session: int, stream: _Gathered, log: dict[int, list[tuple[int
     """The bytes of one gathered session, in the order of the operations."""
     if muted:
         return b"".join([data for _, data in stream.own])
-    if not stream.own and len(stream.spans) == 1:  # a sender: by far the most frequent case
-        group, start, end = stream.spans[0]
-        entries = log.get(group, ())
-        return b"".join([data for at, data, excepted in entries if excepted != session and start <= at < end])
     pieces = list(stream.own)
     for group, start, end in stream.spans:
         pieces += [(at, data) for at, data, excepted in log.get(group, ()) if excepted != session and start <= at < end]

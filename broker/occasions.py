@@ -10,6 +10,8 @@ A `room` is shown without any sign before its name. `target` is where something 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import repeat
 from typing import Final, NamedTuple, TypeAlias
 
 
@@ -82,6 +84,25 @@ class Said(NamedTuple):
     stamp: Stamp = NO_STAMP
     tags: Tags = ()
     private: bool = False
+
+
+class Monologue(NamedTuple):
+    """Somebody said several things in a room, one after the other, and nothing came between.
+
+    The same as a `Said` for each of `texts`, UTF-8 with no control character that ends anything in it, but told in one
+    go. `ids` has the names of the messages, in their order; it is empty if nobody in the room could be told of them.
+    """
+
+    source: Source
+    target: str
+    texts: list[bytes]
+    stamp: Stamp = NO_STAMP
+    ids: tuple[str, ...] = ()
+
+    def each(self) -> Iterator[Said]:
+        """The same, one by one."""
+        for text, id in zip(self.texts, self.ids or repeat(""), strict=False):
+            yield Said(self.source, self.target, text.decode(), Stamp(self.stamp.time, id))
 
 
 class Acted(NamedTuple):
@@ -253,7 +274,7 @@ class Closing(NamedTuple):
 
 Message: TypeAlias = Said | Acted | Noticed | Queried | Tagged | Recited
 SharedOccasion: TypeAlias = (
-    Joined | Parted | Quit | Removed | Message | Redacted | Renamed
+    Joined | Parted | Quit | Removed | Message | Monologue | Redacted | Renamed
     | TopicSet | ModesChanged | RoomRenamed | AwayChanged | RealnameChanged | HostChanged
 )  # fmt: skip
 PersonalOccasion: TypeAlias = Invited | PutOut | NameTimedOut | Kicked | FellBehind | Closing

@@ -114,7 +114,7 @@ def _default_listen(_environ: Mapping[str, str], earlier: Mapping[str, Any]) -> 
 
 
 def _default_workers(_environ: Mapping[str, str], _earlier: Mapping[str, Any]) -> int:
-    return min(len(os.sched_getaffinity(0)), WORKERS_MAX)
+    return max(1, min(len(os.sched_getaffinity(0)) - 1, WORKERS_MAX))  # the router has a CPU to itself
 
 
 _STATE_DIR_KIND: Final = Directory(longest_name=max(len(CHAT_SOCKET), len(CONTROL_SOCKET)))
@@ -135,8 +135,9 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "where clients connect; port 0 takes any free one", repeatable=True,
     ),
     Setting(
-        _GENERAL, "workers", Whole(1, WORKERS_MAX), Computed("the number of usable CPUs", _default_workers), "N",
-        "processes that read from and write to the clients",
+        _GENERAL, "workers", Whole(1, WORKERS_MAX),
+        Computed("one less than there are usable CPUs, at least 1", _default_workers),
+        "N", "processes that read from and write to the clients",
     ),
     Setting(
         _GENERAL, "nice", NiceValues(), Computed("that of `broker start` itself", lambda _environ, _earlier: {}),

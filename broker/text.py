@@ -31,6 +31,15 @@ def decode(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
+def is_utf8(data: bytes) -> bool:
+    """Whether the bytes are well-formed."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def clean(text: str) -> str:
     """Without the code points of UNWANTED; a TAB becomes a space."""
     if text.isprintable():  # true of no unwanted code point, and much cheaper than the search

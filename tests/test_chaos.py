@@ -365,8 +365,17 @@ class LyingStage(Stage):
         self._withheld = b""
 
     def interpret(self, worker: int, operation: Operation) -> None:
+        """Line by line, as it lies about single ones."""
+        if operation[0] != PUBLISH:
+            super().interpret(worker, operation)
+            return
+        _, group, data, excepted = operation
+        for line in data.splitlines(keepends=True):
+            self._publish(worker, (PUBLISH, group, line, excepted))
+
+    def _publish(self, worker: int, operation: Operation) -> None:
         super().interpret(worker, operation)
-        if operation[0] != PUBLISH or b"lorem" not in operation[2] or self.told:
+        if b"lorem" not in operation[2] or self.told:
             return
         victim = next(session.number for session in self.chat._sessions.values() if session.name.endswith("00001"))
         if victim not in self.groups[worker][operation[1]]:

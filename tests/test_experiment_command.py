@@ -117,7 +117,7 @@ def test_attached_it_puts_everything_back(broker: Broker, tmp_path: Path) -> Non
 def test_interrupted_it_puts_everything_back(number: signal.Signals, broker: Broker, tmp_path: Path) -> None:
     before = settings_of(broker)
     process = subprocess.Popen(
-        command("nice", "--attach", "--state-dir", str(broker.state_dir), "--levels", "9", "--seconds", "60",
+        command("nice", "--attach", "--state-dir", str(broker.state_dir), "--levels", "9", "--seconds", "8",
                 "--out", str(tmp_path / "report")),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=heed_interrupts,
     )  # fmt: skip

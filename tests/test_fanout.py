@@ -70,11 +70,12 @@ def test_any_merge_gives_every_session_its_operations_in_order(
     while position < len(operations):
         size = cuts[turn % len(cuts)]
         seen: set[int] = set()
-        for targets, data in fanout.merge(operations[position : position + size], muted).deliveries:
+        for targets, data, messages in fanout.merge(operations[position : position + size], muted).deliveries:
             for session in targets:
                 assert session not in seen, "one send() a session and merge"
                 seen.add(session)
                 streams[session] += data
+                assert messages == data.count(b"\n")
         position, turn = position + size, turn + 1
     assert {s: d for s, d in streams.items() if d} == one_by_one(operations, muted)
 
@@ -85,7 +86,7 @@ def test_members_share_one_object_and_the_sender_is_left_out() -> None:
         fanout.add_session(session, session)
     fanout.merge([(ADD, 9, 1), (ADD, 9, 2), (ADD, 9, 3)])
     deliveries = fanout.merge([(PUBLISH, 9, b"a\n", 1), (PUBLISH, 9, b"b\n", 0)]).deliveries
-    assert [(list(targets), data) for targets, data in deliveries] == [([1], b"b\n"), ([2, 3], b"a\nb\n")]
+    assert [(list(targets), data) for targets, data, _ in deliveries] == [([1], b"b\n"), ([2, 3], b"a\nb\n")]
 
 
 def test_closes_are_named_and_a_removed_session_is_ignored() -> None:
@@ -94,12 +95,12 @@ def test_closes_are_named_and_a_removed_session_is_ignored() -> None:
         fanout.add_session(session, session)
     merged = fanout.merge([(ADD, 9, 1), (ADD, 9, 2), (SEND, 1, b"bye\n"), (CLOSE, 1)])
     assert merged.closes == [1]
-    assert [(list(targets), data) for targets, data in merged.deliveries] == [([1], b"bye\n")]
+    assert [(list(targets), data) for targets, data, _ in merged.deliveries] == [([1], b"bye\n")]
     fanout.remove_session(1)
     assert len(fanout) == 1
     merged = fanout.merge([(SEND, 1, b"x"), (CLOSE, 1), (PUBLISH, 9, b"y", 1)])
     assert merged.closes == []
-    assert [(list(targets), data) for targets, data in merged.deliveries] == [([2], b"y")]
+    assert [(list(targets), data) for targets, data, _ in merged.deliveries] == [([2], b"y")]
 
 
 def test_an_unknown_operation_is_a_bug() -> None:
@@ -135,7 +136,7 @@ def test_an_adopted_session_gets_what_is_ordered_from_its_adoption_on(
     position = turn = 0
     while position < len(sequence):
         merged = fanout.merge(sequence[position : position + cuts[turn % len(cuts)]])
-        for targets, data in merged.deliveries:
+        for targets, data, _ in merged.deliveries:
             for target in targets:
                 streams[target.session] += data
         closes += merged.closes
@@ -151,7 +152,7 @@ def test_a_detached_session_is_named_and_gets_what_came_before() -> None:
     merged = fanout.merge([(ADD, 9, 1), (ADD, 9, 2), (PUBLISH, 9, b"a\n", 0), (REMOVE, 9, 1), (DETACH, 1, 7),
                            (PUBLISH, 9, b"b\n", 0)])  # fmt: skip
     assert merged.detached == [(1, 7)]
-    assert {s: data for targets, data in merged.deliveries for s in targets} == {1: b"a\n", 2: b"a\nb\n"}
+    assert {s: data for targets, data, _ in merged.deliveries for s in targets} == {1: b"a\n", 2: b"a\nb\n"}
     assert fanout.has(1), "it is here until its socket is given away"
     fanout.remove_session(1)
     assert fanout.merge([(DETACH, 1, 7)]).detached == []

@@ -116,7 +116,7 @@ def test_the_defaults() -> None:
             parse_listener_url("irc://127.0.0.1:6667"),
             parse_listener_url("chat+unix:/run/user/1000/broker/chat.sock"),
         ),
-        workers=min(len(os.sched_getaffinity(0)), 64),
+        workers=max(1, min(len(os.sched_getaffinity(0)) - 1, 64)),
         nice={},
         lang="zh",
         log_level="info",

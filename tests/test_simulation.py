@@ -100,4 +100,5 @@ class TestTheVerdictNotices:
 
     def test_a_local_input_that_is_consumed_without_a_trace(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(workers.session, "set_peek_offset", lambda sock, offset: None)
-        self.found_out()
+        with pytest.raises(AssertionError):  # few moments tell, so few random ones do
+            die_at_every(3, 1, turns=150)

@@ -20,6 +20,7 @@ from broker.settings import Settings
 from workers.session import Session
 
 _HANGUP: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+_UNUSUAL: Final = _HANGUP | select.EPOLLPRI
 _PEEK_BYTES: Final = 16 * 1024
 _LINES_PER_TURN: Final = 128
 """No session forwards more lines than this before every other readable one had its turn."""
@@ -102,17 +103,19 @@ class Reader:
         if session.ended or session.detaching:
             return
         session.readable = True
-        if events & select.EPOLLPRI:
-            # A peek stops in front of the urgent mark for as long as there is something unread before it.
-            session.urgent = True
-        if events & _HANGUP:
-            session.hangup = True
-            if events & select.EPOLLERR:
-                session.reset = True
-                if session.paced:  # its owner is gone, and the name is not to be kept for what is still unread
-                    self.end(session, "reset")
-                    return
-        self.look(session)
+        if events & _UNUSUAL:
+            if events & select.EPOLLPRI:
+                # A peek stops in front of the urgent mark for as long as there is something unread before it.
+                session.urgent = True
+            if events & _HANGUP:
+                session.hangup = True
+                if events & select.EPOLLERR:
+                    session.reset = True
+                    if session.paced:  # its owner is gone, and the name is not to be kept for what is still unread
+                        self.end(session, "reset")
+                        return
+        if not (session.in_flight or session.paced):
+            self._readable[session.number] = session
 
     def look(self, session: Session) -> None:
         """The session may have something to read: it gets its turn."""
@@ -124,9 +127,10 @@ class Reader:
         if not self._readable:
             return
         now = self._monotonic()
-        while self._readable and self._in_flight_bytes < _IN_FLIGHT_LIMIT_BYTES:
-            number = next(iter(self._readable))
-            self._peek(self._readable.pop(number), now)
+        readable = self._readable
+        while readable and self._in_flight_bytes < _IN_FLIGHT_LIMIT_BYTES:
+            number = next(iter(readable))
+            self._peek(readable.pop(number), now)
 
     def take_frame(self, number: int) -> list[Event]:
         """The events for the frame of that number."""

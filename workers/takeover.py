@@ -120,7 +120,7 @@ def take_over(
     detached: list[tuple[int, int, int]] = []
     for end, operations, before in _segments(takeover, counted_up_to):
         merged = fanout.merge(operations, muted)
-        for targets, data in merged.deliveries:
+        for targets, data, _ in merged.deliveries:
             for session in targets:
                 part = counted if end <= counted_up_to.get(session.number, -1) else fresh
                 part[session.number].append(data)

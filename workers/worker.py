@@ -13,6 +13,7 @@ import contextlib
 import select
 import socket
 from collections import deque
+from functools import partial
 from typing import Any, Final
 
 from broker import faults
@@ -174,7 +175,7 @@ class WorkerProcess(ChildProcess):
     def _watch(self, session: Session) -> None:
         assert session.socket is not None
         self.sessions[session.number] = session
-        self.loop.register(session.socket.fileno(), _CLIENT_EVENTS, lambda events: self._on_client(session, events))
+        self.loop.register(session.socket.fileno(), _CLIENT_EVENTS, partial(self._on_client, session))
 
     def _on_client(self, session: Session, events: int) -> None:
         if events & select.EPOLLOUT and session.pending:
@@ -313,10 +314,10 @@ class WorkerProcess(ChildProcess):
             size += len(body)
         while self._frames and self._frames[0][0] <= acknowledged:
             self._frames.popleft()
-        self.reader.consume(acknowledged)
         if self._takeover is None and self._received > self.writer.batch:
             self.writer.deliver(operations, self._received, size)
             self._untold_bytes += size
+        self.reader.consume(acknowledged)  # after the deliveries: people wait for those
 
     def _take_over(self) -> None:
         takeover, self._takeover = self._takeover, None

@@ -99,9 +99,9 @@ class Writer:
         counted = pack_output(batch, 0)
         if faults.ENABLED and merged.deliveries:
             faults.point("worker.delivering")
-        for targets, data in merged.deliveries:
+        for targets, data, messages in merged.deliveries:
             length = len(data)
-            delivered = 0
+            self.messages_out += len(targets) * messages
             for session in targets:
                 # Before the send: whatever becomes of this process, the kernel tells how much of it was done.
                 session.due = due = session.due + length
@@ -116,13 +116,12 @@ class Writer:
                         sent = 0
                     except OSError:
                         broken.append(session)
+                        self.messages_out -= messages
                         continue
                     if sent < length:
                         session.queue(memoryview(data)[sent:], now, before)
                         self.behind[session.number] = session
                         self._count_own(session, targets, length)
-                delivered += 1
-            self.messages_out += delivered * data.count(b"\n")
         if faults.ENABLED and merged.deliveries:
             faults.point("worker.delivered")
         for session in broken:

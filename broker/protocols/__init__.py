@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 class ChatProtocol(Protocol):
     """What a protocol's module has to offer."""
 
-    SHOWS_IDS: Final[bool]  # type: ignore[misc]
-    """Whether its people may learn the name that a message has."""
-
     def opened(self, chat: Chat, session: Session) -> None:
         """The session has just begun: greet it."""
 
     def line(self, chat: Chat, session: Session, data: bytes) -> None:
         """One line of input, at most as long as allowed, without its end. Not called once the session is gone."""
+
+    def monologue(self, chat: Chat, session: Session, data: bytes) -> int:
+        """Whole lines of somebody who has a name, of any length: how many there are.
+
+        0, and nothing is done, if any of them is more than something plainly said in a room: take them one by one.
+        """
 
     def overlong(self, chat: Chat, session: Session) -> None:
         """A line was longer than allowed and has been dropped: say so."""
@@ -43,6 +46,9 @@ class ChatProtocol(Protocol):
 
         No bytes if it means nothing in this format.
         """
+
+    def shows_ids(self, capabilities: int) -> bool:
+        """Whether people with these capabilities learn the names that messages have."""
 
     def relevant(self, occasion: SharedOccasion, capabilities: int) -> int:
         """Those of a format's capabilities that make a difference to this kind of occasion."""

@@ -18,7 +18,7 @@ from broker.names import NameFault
 from broker.occasions import Occasion, Said, SharedOccasion, Source
 from broker.protocols import plain_render
 from broker.protocols.plain_commands import COMMANDS
-from broker.protocols.plain_replies import ENTRY_REFUSALS, ask_name, echo, enter, refuse_name, reply, speak
+from broker.protocols.plain_replies import ENTRY_REFUSALS, ask_name, echo, enter, refuse_name, reply, speak, speak_on
 from broker.room_policy import entry_refusal
 from broker.sessions import WireFormat
 from broker.text import clean, decode
@@ -26,8 +26,6 @@ from broker.text import clean, decode
 if TYPE_CHECKING:
     from broker.chat import Chat
     from broker.sessions import Phase, Session
-
-SHOWS_IDS: Final = False
 
 # The functions of a protocol.
 
@@ -40,6 +38,25 @@ def opened(chat: Chat, session: Session) -> None:
 def line(chat: Chat, session: Session, data: bytes) -> None:
     """A name, a command, or something to say."""
     _LINE_HANDLERS[session.phase](chat, session, decode(data))
+
+
+def monologue(chat: Chat, session: Session, data: bytes) -> int:
+    """Lines that are neither commands nor blank, with nothing in them that would have to be removed."""
+    limit = chat.config.max_line_bytes
+    if len(data) > limit and max(map(len, data.split(b"\n"))) > limit:
+        return 0
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return 0
+    if "\r" in text:
+        text = text.replace("\r\n", "\n")
+        data = text.encode()
+    if text[0] in "/ \n" or "\n/" in text or "\n " in text or "\n\n" in text:
+        return 0
+    if not text.replace("\n", "").isprintable():
+        return 0
+    return speak_on(chat, session, data[:-1].split(b"\n"))
 
 
 def overlong(chat: Chat, session: Session) -> None:
@@ -63,6 +80,11 @@ def render(occasion: Occasion, format: WireFormat) -> bytes:
     """See `broker.protocols.plain_render`."""
     renderer = plain_render.RENDERERS.get(type(occasion))
     return b"" if renderer is None else renderer(occasion, format.language).encode()
+
+
+def shows_ids(capabilities: int) -> bool:
+    """A message has no name here."""
+    return False
 
 
 def relevant(occasion: SharedOccasion, capabilities: int) -> int:

@@ -19,6 +19,7 @@ from broker.occasions import (
     Joined,
     Kicked,
     ModesChanged,
+    Monologue,
     NameTimedOut,
     Noticed,
     Occasion,
@@ -58,6 +59,7 @@ def _templates(phrase: Phrase) -> dict[str, str]:
 
 
 _SAID: Final = _templates(phrases.SAID)
+_SAID_START: Final = {language: template.removesuffix("{1}\n") for language, template in _SAID.items()}
 _ACTED: Final = _templates(phrases.ACTED)
 _WHISPERED: Final = _templates(phrases.WHISPERED)
 
@@ -68,6 +70,14 @@ def _said(occasion: Said | Noticed, language: str) -> str:
         return ""
     template = (_WHISPERED if occasion.private else _SAID)[language]
     return template.format(occasion.source.name, text)
+
+
+def _monologue(occasion: Monologue, language: str) -> str:
+    text = b"\n".join(occasion.texts).decode()
+    if not text.replace("\n", "").isprintable():
+        return "".join(_said(said, language) for said in occasion.each())
+    start = _SAID_START[language].format(occasion.source.name)
+    return start + text.replace("\n", "\n" + start) + "\n"
 
 
 def _acted(occasion: Acted, language: str) -> str:
@@ -148,6 +158,7 @@ RENDERERS: Final[dict[type[Occasion], Callable[[Any, str], str]]] = {
     Parted: _of_name(phrases.LEFT),
     Quit: _of_name(phrases.LEFT),
     Removed: _removed,
+    Monologue: _monologue,
     Acted: _acted,
     Noticed: _said,
     Recited: _recited,

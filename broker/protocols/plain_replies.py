@@ -81,6 +81,16 @@ def speak(chat: Chat, session: Session, kind: type[Said | Acted], text: str) -> 
         chat.publish_message(room, session, kind(session.source, f"#{room.name.display}", text, chat.stamp_in(room)))
 
 
+def speak_on(chat: Chat, session: Session, texts: list[bytes]) -> int:
+    """Say several things at once, and how many; 0, and nothing is done, if they have to be refused."""
+    room = chat.first_room_of(session)
+    if room is None or speech_refusal(room, session, "text") is not None:
+        return 0
+    session.spoke_at = chat.now
+    chat.publish_monologue(room, session, texts)
+    return len(texts)
+
+
 def room_of(chat: Chat, session: Session) -> Room | None:
     """The room that the session is in, or None after saying that it is in none."""
     room = chat.first_room_of(session)

@@ -174,10 +174,11 @@ class PipeSocket:
     def setblocking(self, blocking: bool) -> None:
         assert not blocking
 
-    def recv(self, limit: int) -> bytes:
-        data, files = self._receive(limit)
+    def recv_into(self, buffer: memoryview) -> int:
+        data, files = self._receive(len(buffer))
         assert not files
-        return data
+        buffer[: len(data)] = data
+        return len(data)
 
     def recvmsg(self, limit: int, _space: int, _flags: int) -> tuple[bytes, list[Any], int, None]:
         data, files = self._receive(limit)

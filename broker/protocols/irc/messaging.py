@@ -7,6 +7,7 @@ the same.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -14,17 +15,20 @@ from broker.occasions import Acted, Message, Noticed, Queried, Redacted, Said, S
 from broker.protocols.irc import numerics as n
 from broker.protocols.irc.capabilities import ECHO_MESSAGE, MESSAGE_REDACTION, MESSAGE_TAGS
 from broker.protocols.irc.limits import KICK_BYTES, SIGNS, STATUS_OF_SIGN, TARGETS
-from broker.protocols.irc.message import is_client_tag, shortened
+from broker.protocols.irc.message import BODY_BYTES, is_client_tag, shortened
 from broker.protocols.irc.render import text_bytes
-from broker.protocols.irc.request import Request, echo
+from broker.protocols.irc.request import Request, echo, room_named
 from broker.room_policy import HALF_OPERATOR, RANKS, Speech, is_visible, rank, speech_refusal
+from broker.text import is_utf8
 
 if TYPE_CHECKING:
+    from broker.chat import Chat
     from broker.rooms import Room
     from broker.sessions import Session
 
 CTCP: Final = "\x01"
 _ACTION: Final = "ACTION "
+_SPEECH: Final = re.compile(rb"PRIVMSG (#[^\0-\x20,:]+) :")
 MakeMessage = Callable[[str, bool, Stamp], Message]
 """From a target as it is written, whether that is one person, and a stamp."""
 
@@ -78,6 +82,36 @@ def _send_text(request: Request, notice: bool) -> None:
     else:
         maker = _maker(Noticed if notice else Said, source, text, tags)
     deliver_to_all(request, kind, maker)
+
+
+def monologue(chat: Chat, session: Session, data: bytes) -> int:
+    """Lines that all are `PRIVMSG #channel :text` with the same channel, written so, and nothing special in the text.
+
+    That is what clients write, and several lines of it arrive at once when somebody pastes, or there is much to do.
+    Taking them one by one costs five to ten times as much.
+    """
+    state = session.irc
+    start = _SPEECH.match(data)
+    if start is None or state is None or state.capabilities & ECHO_MESSAGE:
+        return 0
+    head = start[0]
+    end = b"\r\n" if data.endswith(b"\r\n") else b"\n"
+    texts = data[len(head) : -len(end)].split(end + head)
+    messages = len(texts)
+    if data.count(b"\n") != messages or data.count(b"\r") != (messages if end == b"\r\n" else 0):
+        return 0
+    if b"" in texts or b"\0" in data or b"\x01" in data or not (data.isascii() or is_utf8(data)):
+        return 0
+    room = room_named(chat, start[1].decode())
+    if room is None or not is_visible(room, session) or speech_refusal(room, session, "text") is not None:
+        return 0
+    space = min(BODY_BYTES - len(head), text_bytes(session.source, "PRIVMSG", f"#{room.name.display}"))
+    if max(map(len, texts)) > space:
+        return 0
+    state.pinged = False
+    session.spoke_at = chat.now
+    chat.publish_monologue(room, session, texts)
+    return messages
 
 
 def _maker(

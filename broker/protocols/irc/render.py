@@ -21,6 +21,7 @@ from broker.occasions import (
     Joined,
     Kicked,
     ModesChanged,
+    Monologue,
     NameTimedOut,
     Noticed,
     Occasion,
@@ -64,10 +65,17 @@ _ALWAYS: Final = SERVER_TIME | MESSAGE_TAGS | ACCOUNT_TAG
 
 def render(occasion: Occasion, format: WireFormat) -> bytes:
     """The bytes for everybody of the format; none if it means nothing to them."""
+    if type(occasion) is Monologue:
+        return _monologue(occasion, format.capabilities)
     lines = lines_of(occasion, format.capabilities)
     if len(lines) == 1:  # as a message mostly is
         return assemble(*lines[0])
     return b"".join([assemble(tags, body) for tags, body in lines])
+
+
+def shows_ids(capabilities: int) -> bool:
+    """The tag `msgid`."""
+    return bool(capabilities & MESSAGE_TAGS)
 
 
 def relevant(occasion: SharedOccasion, capabilities: int) -> int:
@@ -152,6 +160,28 @@ def _said(occasion: Said, capabilities: int) -> list[Line]:
     source, target, text, stamp, tags, _ = occasion
     texts = pieces(text, text_bytes(source, "PRIVMSG", target))
     return _message(source, "PRIVMSG", target, texts, stamp, tags, capabilities)
+
+
+def _said_each(occasion: Monologue, capabilities: int) -> list[Line]:
+    return [line for said in occasion.each() for line in _said(said, capabilities)]
+
+
+def _monologue(occasion: Monologue, capabilities: int) -> bytes:
+    """Several PRIVMSG in one go: what stands before each text is the same, but for the name of the message."""
+    source, target, texts, stamp, ids = occasion
+    start, space = _start_of(source, "PRIVMSG", target)
+    if max(map(len, texts)) > space:
+        return b"".join([assemble(tags, body) for tags, body in _said_each(occasion, capabilities)])
+    if capabilities & _ALWAYS:
+        tags = tags_of(source, Stamp(stamp.time, "\0" if ids else ""), capabilities)
+        if tags:
+            start = f"@{';'.join(tags)} {start}"
+    if ids and capabilities & MESSAGE_TAGS:
+        before, _, after = start.encode().partition(b"\0")
+        named = [b"%b%b%b%b\r\n" % (before, id.encode(), after, text) for id, text in zip(ids, texts, strict=True)]
+        return b"".join(named)
+    first = start.encode()
+    return first + (b"\r\n" + first).join(texts) + b"\r\n"
 
 
 def _acted(occasion: Acted, capabilities: int) -> list[Line]:
@@ -301,6 +331,7 @@ def _error(words: Callable[[Any], str]) -> Callable[[Any, int], list[Line]]:
 
 _RENDERERS: Final[dict[type[Occasion], tuple[Callable[[Any, int], list[Line]], int]]] = {
     Said: (_said, 0),
+    Monologue: (_said_each, 0),
     Acted: (_acted, 0),
     Noticed: (_noticed, 0),
     Queried: (_queried, 0),

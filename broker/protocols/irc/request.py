@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from broker.names import Name, NameFault, parse_room_name
+from broker.names import Name, parse_name
 from broker.occasions import Occasion
 from broker.protocols.irc.capabilities import BATCH, LABELED_RESPONSE, SERVER_TIME, effective
 from broker.protocols.irc.message import BODY_BYTES, Message, assemble, shortened, tag
@@ -162,16 +162,21 @@ class Request:
 
     def room_named(self, text: str) -> Room | None:
         """The room of a channel's name; None if there is none, or it is not the name of a channel."""
-        name = channel_name(self.chat, text)
-        return None if name is None else self.chat.find_room(name)
+        return room_named(self.chat, text)
+
+
+def room_named(chat: Chat, text: str) -> Room | None:
+    """The room of a channel's name; None if there is none, or it is not the name of a channel."""
+    name = channel_name(chat, text)
+    return None if name is None else chat.find_room(name)
 
 
 def channel_name(chat: Chat, text: str) -> Name | None:
     """The room's name in a channel's, None if it cannot be one: `#` and a name by the rule of `broker.names`."""
-    if not text.startswith("#"):
+    if not text.startswith("#") or text[1:2].isspace():
         return None
-    name = parse_room_name(text, chat.config.max_name_length)
-    return None if isinstance(name, NameFault) or text[1:2].isspace() else name
+    name = parse_name(text[1:], chat.config.max_name_length)
+    return name if isinstance(name, Name) else None
 
 
 def echo(text: str) -> str:
