@@ -94,8 +94,8 @@ class Child:
         """True while there is an incarnation that has not been reaped."""
         return self.process is not None
 
-    def spawn(self, make_arguments: Callable[[Child, int, int, Reports], tuple[Any, ...]]) -> None:
-        """Fork a new incarnation; OSError if the kernel refuses. `make_arguments` gets the child's descriptors."""
+    def spawn(self, make_birth: Callable[[Child, int, int, Reports], Any]) -> None:
+        """Fork a new incarnation; OSError if the kernel refuses. `make_birth` gets the child's descriptors."""
         with contextlib.ExitStack() as undo:
             own_fd, child_fd = pipe_pair(CONTEXT)
             undo.callback(os.close, own_fd)
@@ -104,8 +104,8 @@ class Child:
                 stack_fd = os.memfd_create(f"stack of {self.name}")
                 undo.callback(os.close, stack_fd)
                 reports: Reports = CONTEXT.Queue(_REPORTS_KEPT)
-                arguments = make_arguments(self, child_fd, stack_fd, reports)
-                process = CONTEXT.Process(target=self.code.entries[self.spec.role], args=arguments, name=self.name)
+                birth = make_birth(self, child_fd, stack_fd, reports)
+                process = CONTEXT.Process(target=self.code.run, args=(self.spec.role, birth), name=self.name)
                 process.start()
             undo.pop_all()
         getattr(reports, "_writer").close()  # noqa: B009 - or its EOF would never come

@@ -50,7 +50,7 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
         "rooms": supervisor.rooms(),
         "messages_in": supervisor.messages("messages_in"),
         "messages_out": supervisor.messages("messages_out"),
-        "workers": supervisor.workers_wanted,
+        "workers": supervisor.workforce.wanted,
         "durability": supervisor.settings.durability,
         "journal": supervisor.of_router("journal"),
         "retained_bytes": supervisor.of_router("retained_bytes"),
@@ -141,7 +141,7 @@ def _scale(supervisor: Supervisor, request: Request) -> None:
         raise ControlError(f"the number of workers must be from 1 to {WORKERS_MAX}, not {workers}", "bad_request")
     if supervisor.state != "running":
         raise ControlError(f"the broker is {supervisor.state}")
-    request.reply({"old": supervisor.scale(workers), "new": workers})
+    request.reply({"old": supervisor.workforce.scale(workers), "new": workers})
 
 
 def _reload(supervisor: Supervisor, request: Request) -> None:
@@ -169,7 +169,7 @@ def _kick(supervisor: Supervisor, request: Request) -> None:
         supervisor.events.record("info", "kicked", f"{found} was kicked by uid {request.connection.uid}: {reason}")
         request.reply({"name": found})
 
-    supervisor.kick(name, reason, answer)
+    supervisor.kicks.begin(name, reason, answer)
 
 
 def _stop(supervisor: Supervisor, request: Request) -> None:

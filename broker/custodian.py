@@ -35,6 +35,8 @@ from broker.stream_position import NO_BATCH, pack_output, unpack_output
 
 _PROMPT_BYTES: Final = 16 * 1024
 """A worker whose control pipe has more than this waiting gets no new sessions while another one can take them."""
+_HAND_OVER_AGAIN_SECONDS: Final = 0.2
+"""A socket that is to go from worker to worker, and for which there is no descriptor now, is given that much later."""
 _SLOTS_TO_REFUSE: Final = 256
 """Beyond the maximum number of connections: for those who are told that there is no place."""
 
@@ -50,7 +52,7 @@ class Staff(Protocol):
 
 
 class Custodian:
-    """`on_released` is called with the workers whose sessions have become fewer."""
+    """`on_released` is called with the workers whose sessions have become fewer; `call_later` is the loop's."""
 
     def __init__(
         self,
@@ -60,6 +62,7 @@ class Custodian:
         events: EventLog,
         on_released: Callable[[set[int]], None],
         descriptors: Descriptors,
+        call_later: Callable[[float, Callable[[], None]], object],
     ) -> None:
         slots = max_connections + _SLOTS_TO_REFUSE
         self.custody = Custody(slots, descriptors)
@@ -71,6 +74,8 @@ class Custodian:
         self._events = events
         self._on_released = on_released
         self._descriptors = descriptors
+        self._call_later = call_later
+        self._delayed: dict[int, None] = {}  # sessions that cannot be given to their new worker now
         self._unassigned: dict[int, int] = {}  # sessions for which there is no worker, and who was chosen for them
         self._handlers: dict[int, Callable[..., None]] = {
             TAKE: self._take,
@@ -208,10 +213,29 @@ class Custodian:
         try:
             duplicate = self._descriptors.duplicate(held.fd)
         except OSError as error:
-            self._events.record("warning", "closed", f"{held.peer} is turned away: {error.strerror}")
-            self._release([session], shut_down=True)
+            if moved:
+                self._hand_over_later(session, child, error)
+            else:
+                self._events.record("warning", "closed", f"{held.peer} is turned away: {error.strerror}")
+                self._release([session], shut_down=True)
             return
         self._staff.tell(child, (ATTACH, tuple(held), moved), [duplicate])
+
+    def _hand_over_later(self, session: int, child: Child, error: OSError) -> None:
+        """The worker waits for it, and others for nothing. Its replacement would be born with it."""
+        if not self._delayed:
+            text = f"sessions that are to go to {child.name} have to wait: {error.strerror}"
+            self._events.record("warning", "log", text, child.name)
+        self._delayed[session] = None
+        incarnation = child.incarnation
+
+        def again() -> None:
+            del self._delayed[session]
+            worker = child.spec.index
+            if self.custody.worker_of(session) == worker and child.alive and child.incarnation == incarnation:
+                self._hand_over(session, worker, moved=True)
+
+        self._call_later(_HAND_OVER_AGAIN_SECONDS, again)
 
     def _child(self, worker: int) -> Child | None:
         return next((child for child in self._staff.of_role("worker") if child.spec.index == worker), None)

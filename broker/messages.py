@@ -43,6 +43,7 @@ Between the supervisor and a child, on the child's control Pipe; "+ fd" is a des
     (ATTACH, Held, moved) + fd              to a worker: a client's socket is yours; `moved`: another worker had it
     (MOVE, worker, {worker: sessions})      to the router: move so many sessions of the first one to the others
     (KICK, request, name, reason)           to the router, which answers (KICKED, request, name or None)
+    (STAFF, [worker, ...])                  to the router: the workers that there are from here on
     (SHUTDOWN,)                             to the router: say goodbye to everybody and close all sessions
     (CENSUS, {worker: connections}, {address: connections})  to a new acceptor: what there is already
     (WORKERS, [worker, ...])                to an acceptor: who takes connections from here on
@@ -113,6 +114,7 @@ KICKED: Final = 38
 GIVEN_UP: Final = 39
 REQUEST: Final = 40
 ANSWER: Final = 41
+STAFF: Final = 42
 
 # Kinds of reports, on a child's Queue: dictionaries with the key "kind".
 REPORT_READY: Final = "ready"

@@ -2,27 +2,25 @@
 
 Runs in the supervisor. It is what `kill -9` of each child would be, done politely: nobody is disconnected. First a
 *rehearsal*, in a process of its own: does the code import, are the settings valid, can each role be made ready? Only if
-so does the supervisor load the new code itself (what it forks has what it has loaded) and replace its children.
-Whatever fails before that leaves everything as it was. The supervisor's own process goes on with the code that it has.
+so does the supervisor load the new code itself (what it forks has what it has loaded) and replace its children: the
+router last, because it alone leaves something that only its own code may be able to read. Until all of them have lived
+for PROBATION_SECONDS they are on probation: one that fails by itself has everything *taken back* to the code before.
+The supervisor's own process goes on with the code that it has.
 """
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import ModuleType
+from collections.abc import Callable
 from typing import Final
 
-from broker.code import Code
+from broker.code import Code, fresh_modules
 from broker.errand import Errand
 from broker.errors import BrokerError
-from broker.loop import Loop
+from broker.loop import Loop, Timer
 
-PACKAGES: Final = ("broker", "monitor", "workers")
 FIXED: Final = ("state_dir", "listen", "durability", "max_connections")
 """Settings on which what outlives the children depends: they need a restart."""
+PROBATION_SECONDS: Final = 2.0
 
 Load = Callable[[], Code]
 """Loads code and settings anew; raises whatever is wrong with them."""
@@ -38,29 +36,6 @@ def rehearse(load: Load) -> str | None:
     return None
 
 
-@contextmanager
-def fresh_modules() -> Iterator[None]:
-    """Whatever of our packages is imported in here is read from disk; afterwards that is what is loaded.
-
-    If something is raised, what was loaded before is put back.
-    """
-    before: dict[str, ModuleType] = {name: module for name, module in sys.modules.items() if _is_ours(name)}
-    for name in before:
-        del sys.modules[name]
-    importlib.invalidate_caches()
-    try:
-        yield
-    except BaseException:
-        for name in [name for name in sys.modules if _is_ours(name)]:
-            del sys.modules[name]
-        sys.modules.update(before)
-        raise
-
-
-def _is_ours(module: str) -> bool:
-    return module.partition(".")[0] in PACKAGES
-
-
 def explain(error: BaseException) -> str:
     """In one line. The code that raised it may have been loaded anew, and have an exception class of its own."""
     if any(kind.__name__ == BrokerError.__name__ for kind in type(error).__mro__):
@@ -69,35 +44,40 @@ def explain(error: BaseException) -> str:
 
 
 class Reload:
-    """One reload, from the rehearsal to the last child's replacement.
+    """One reload, from the rehearsal to the end of the probation.
 
-    `adopt` is given what was loaded, and returns the names of the children to be replaced, in order; `replace` begins
-    with one, and `replaced` is to be called when its replacement is ready; `done` is called with None, or with why
-    nothing was changed.
+    `put_in_force` is given the code that new children are to have from then on, first what was loaded and, should that
+    fail, None for what was in force before; it returns the names of the children to be replaced, in order. `replace`
+    begins with one and is False if there is nothing to be done; `replaced` is to be called when its replacement is
+    ready, or when there will be none. `done` is called with None, or with why everything is as it was.
     """
 
     def __init__(
         self,
         loop: Loop,
         load: Load,
-        adopt: Callable[[Code], list[str]],
+        put_in_force: Callable[[Code | None], list[str]],
         replace: Callable[[str], bool],
         done: Callable[[str | None], None],
     ) -> None:
         self.current: str | None = None
         """The child that is being replaced."""
+        self.on_probation = False
+        """The new code is in force, and may still be taken back."""
+        self.wrong: str | None = None
+        """Why it has been taken back."""
+        self._loop = loop
         self._load = load
-        self._adopt = adopt
+        self._put_in_force = put_in_force
         self._replace = replace
         self._done = done
         self._left: list[str] = []
+        self._probation: Timer | None = None
         try:
             Errand(loop, lambda: [rehearse(load)], self._rehearsed)
         except OSError as error:
-            self._answer_later(loop, f"there is no process for the rehearsal: {error.strerror}")
-
-    def _answer_later(self, loop: Loop, wrong: str) -> None:
-        loop.call_later(0, lambda: self._done(wrong))
+            wrong = f"there is no process for the rehearsal: {error.strerror}"
+            loop.call_later(0, lambda: self._done(wrong))
 
     def _rehearsed(self, answer: list[str | None] | None) -> None:
         wrong = answer[0] if answer is not None else "its rehearsal ended without a word"
@@ -111,7 +91,8 @@ class Reload:
         if wrong is not None:
             self._done(wrong)
             return
-        self._left = self._adopt(new)
+        self.on_probation = True
+        self._left = self._put_in_force(new)
         self.replaced()
 
     def replaced(self) -> None:
@@ -122,4 +103,21 @@ class Reload:
             if self._replace(name):
                 self.current = name
                 return
+        if self.on_probation:
+            self._probation = self._loop.call_later(PROBATION_SECONDS, self._passed)
+        else:
+            self._done(self.wrong)
+
+    def _passed(self) -> None:
+        self.on_probation = False
         self._done(None)
+
+    def take_back(self, why: str) -> None:
+        """The new code fails: from here on what was before is in force again, and whoever has the new code gets it."""
+        self.on_probation = False
+        self.wrong = f"the new code was taken back: {why}"
+        if self._probation is not None:
+            self._probation.cancel()
+        self._left = self._put_in_force(None)
+        if self.current is None:
+            self.replaced()

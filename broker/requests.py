@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from broker.code import fresh_modules
 from broker.errand import Errand
 from broker.errors import ControlError
 from broker.loop import Loop
@@ -94,7 +95,8 @@ class Requests:
 
 
 def process_table(state_dir: Path) -> list[str]:
-    """The lines of `broker ps`; for an errand, which may import what the supervisor does not."""
-    ps = importlib.import_module("broker.commands.ps")
-    lines: list[str] = ps.plain_lines(ps.look(state_dir))
+    """The lines of `broker ps`; for an errand, which may import what the supervisor does not, as it is on disk now."""
+    with fresh_modules():
+        ps = importlib.import_module("broker.commands.ps")
+        lines: list[str] = ps.plain_lines(ps.look(state_dir))
     return lines

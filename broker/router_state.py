@@ -11,11 +11,13 @@ A record is `(now, [input, ...])`; `now` is in seconds of Unix time and never go
     (FRAME, worker, body, held)     a frame of a worker; `held`: it has much to take, what it says has to wait
     (GO_ON, worker)                 it has taken enough: go on with what waits
     (TICK,)                         time has passed
-    (KICK, request, name, reason)   as the supervisor said (`broker.messages`)
+    (KICK, request, name, reason)   as the supervisor said (`broker.messages`), once or again
     (MOVE, worker, {worker: sessions})
     (SHUTDOWN,)
     (ANSWER, number, answer)
     (CONFIGURED,)                   a router has begun whose settings may be others than those before
+    (FORGET, worker)                it is gone for good, and so are its sessions
+    (RENUMBER, worker, batch)       it has had batches up to this one, from a router whose code was taken back
 
 What one record orders is cut into batches of about BATCH_BYTES. A worker for which one record has ordered
 PATIENCE_BYTES is not heard any further, until a GO_ON says that it has taken them: its further events wait here, which
@@ -44,12 +46,16 @@ from broker.sessions import Session
 
 BATCH_BYTES: Final = 1024 * 1024
 PATIENCE_BYTES: Final = 8 * 1024 * 1024
+_KICKS_REMEMBERED: Final = 1000
+"""More than are ever asked for at once: of these a new router knows what the one before has answered."""
 
 FRAME: Final = 1
 GO_ON: Final = 2
 TICK: Final = 3
 BEGIN: Final = 4
 CONFIGURED: Final = 5
+RENUMBER: Final = 6
+FORGET: Final = 7
 
 Input: TypeAlias = tuple[Any, ...]
 Resume: TypeAlias = tuple[int, int, dict[int, list[int]], dict[int, tuple[bool, int]]]
@@ -117,6 +123,8 @@ class RouterState:
         self.views: dict[int, WorkerView] = {}
         self.outstanding: dict[int, tuple[Any, ...]] = {}
         """Requests by number that have not been answered: a new router makes them again."""
+        self.kicked: dict[int, str | None] = {}
+        """Answers to the latest kicks, by number: a new router is asked again."""
 
     def view(self, worker: int) -> WorkerView:
         """What is known of a worker."""
@@ -153,13 +161,14 @@ class RouterState:
             number, acknowledged, events = decode(body)
             if number != view.received + 1:
                 raise LocalProtocolError(f"frame {number} came where frame {view.received + 1} should")
-            if acknowledged > view.batch:
-                raise LocalProtocolError(f"batch {acknowledged} is acknowledged, and {view.batch} is the last one")
+            beyond = acknowledged > view.batch
             waiting = deque(events)
         except (LocalProtocolError, ValueError, TypeError) as error:
             outcome.broken[worker] = str(error)
             return
         view.received = number
+        if beyond:  # as with RENUMBER, seen by whoever replays
+            view.batch = acknowledged
         while view.retained and view.retained[0][0] <= acknowledged:
             view.retained_bytes -= len(view.retained.popleft()[1])
         view.acknowledged = max(view.acknowledged, acknowledged)
@@ -204,7 +213,11 @@ class RouterState:
         self.chat.tick(self.now)
 
     def _kick(self, outcome: Outcome, request: int, name: str, reason: str) -> None:
-        outcome.replies.append((KICKED, request, self.chat.kick(self.now, name, reason)))
+        if request not in self.kicked:
+            self.kicked[request] = self.chat.kick(self.now, name, reason)
+            if len(self.kicked) > _KICKS_REMEMBERED:
+                del self.kicked[next(iter(self.kicked))]
+        outcome.replies.append((KICKED, request, self.kicked[request]))
 
     def _move(self, _outcome: Outcome, source: int, targets: dict[int, int]) -> None:
         """Sessions whose last move is not over, here or there, stay; whoever asked asks again."""
@@ -228,6 +241,13 @@ class RouterState:
 
     def _configured(self, _outcome: Outcome) -> None:
         self.chat.configured(self.now)
+
+    def _forget(self, _outcome: Outcome, worker: int) -> None:
+        self.views.pop(worker, None)
+
+    def _renumber(self, _outcome: Outcome, worker: int, batch: int) -> None:
+        view = self.view(worker)
+        view.batch = max(view.batch, batch)
 
     def _shutdown(self, _outcome: Outcome) -> None:
         self.chat.shutdown(self.now)
@@ -262,6 +282,10 @@ class RouterState:
         for _, events in view.waiting:  # of these it need not be told again
             known.update({event[1]: (False, 0) for event in events if event[0] == ATTACHED})
         return view.acknowledged, view.batch, rewound(groups, operations), known
+
+    def is_done_with(self, worker: int) -> bool:
+        """Whether nothing is known of a worker that matters to anybody but itself."""
+        return not self.view(worker).waiting and not self.chat.sessions_of(worker)
 
     @property
     def retained_bytes(self) -> int:
@@ -324,6 +348,8 @@ _HANDLERS: Final[dict[int, Any]] = {
     SHUTDOWN: RouterState._shutdown,
     ANSWER: RouterState._answer,
     CONFIGURED: RouterState._configured,
+    RENUMBER: RouterState._renumber,
+    FORGET: RouterState._forget,
 }
 _ANSWERED: Final = {"verify": "verified", "processes": "processes", "rehash": "rehashed"}
 """Which input of the chat has the answer to a kind of request."""

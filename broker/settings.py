@@ -190,7 +190,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         _LIMITS, "max_behind_bytes", Whole(4096, 1 << 30), 1 << 20, "BYTES",
-        "a client that has left so much unread is closed",
+        "a client that leaves more than this unread for 5 seconds is closed",
     ),
     Setting(
         _LIMITS, "max_behind_seconds", Number(0.1, 86400), 30.0, "SECONDS",

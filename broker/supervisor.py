@@ -32,16 +32,15 @@ from broker.custody import Descriptors
 from broker.errors import ControlError, LocalProtocolError
 from broker.event_log import EventLog
 from broker.heartbeats import HeartbeatWatch
+from broker.kicks import Kicks
 from broker.listeners import Listener
 from broker.loop import READ, WRITE, Handler, Loop
 from broker.messages import (
     ANSWER,
     CHILD_ROLES,
     GIVEN_UP,
-    KICK,
     KICKED,
     LINK,
-    MOVE,
     REPORT_BEAT,
     REPORT_LAST_WORDS,
     REPORT_LOG,
@@ -49,15 +48,18 @@ from broker.messages import (
     REPORT_RECOVERED,
     REQUEST,
     SHUTDOWN,
+    STAFF,
     STOP,
     Role,
 )
 from broker.reload import FIXED, Load, Reload
 from broker.requests import Requests
 from broker.restart import RestartPolicy, add_restart
+from broker.workforce import Workforce
 
-_MOVE_AGAIN_SECONDS: Final = 0.5
-"""Sessions that could not be moved yet, from a worker that is to stop, are asked for again that often."""
+_RELOAD_ORDER: Final[tuple[Role, ...]] = ("worker", "acceptor", "router")
+_OF_OTHERS: Final = ("SIGKILL", "SIGTERM")
+"""Signals by which somebody else ends a child."""
 
 _log = logging.getLogger("broker")
 
@@ -78,7 +80,9 @@ class Supervisor:
         self.listeners = listeners
         self.events = events
         self.loop = Loop()
-        self.custodian = Custodian(self, listeners, settings.max_connections, events, self._on_released, Descriptors())
+        self.custodian = Custodian(
+            self, listeners, settings.max_connections, events, self._on_released, Descriptors(), self.loop.call_later
+        )
         self.custody = self.custodian.custody
         self.children: dict[str, Child] = {}
         self.started_at = time.time()
@@ -86,18 +90,16 @@ class Supervisor:
         self.failure: str | None = None
         self.journal_damaged = False
         """By the router's account: then the files are evidence, and whoever starts next has to decide about them."""
-        self.workers_wanted = settings.workers
+        self.workforce = Workforce(self, self.loop, events, self.custodian, settings.workers)
         self._on_running = on_running
         self._load = load
         self._reload: Reload | None = None
         self._policy = RestartPolicy(settings.restart_intensity, settings.restart_period_seconds)
         self._nice = os.getpriority(os.PRIO_PROCESS, 0)
-        self._kicks: dict[int, Callable[[str | None], None]] = {}
-        self._last_kick = 0
+        self.kicks = Kicks(self)
         self._requests = Requests(self.loop, settings.state_dir, self.reload)
         self._goodbye_said = False
         self._journal_void = False  # the router has said that its journal is not to be trusted
-        self._uneven = False  # there are new workers, who have no sessions yet
         self._messages = {"messages_in": 0, "messages_out": 0}
         self._messages_of_router = dict(self._messages)
         self._run = os.urandom(16)
@@ -114,7 +116,7 @@ class Supervisor:
             os.setpriority(os.PRIO_PROCESS, 0, own_nice)
         self.events.record("info", "starting", "the broker starts", "supervisor", os.getpid())
         self._add_child("router", 0)
-        for index in range(self.workers_wanted):
+        for index in range(self.workforce.wanted):
             self._add_child("worker", index)
         self._add_child("acceptor", 0)
         self._start_next_role()
@@ -135,9 +137,9 @@ class Supervisor:
         self.state = "stopping"
         self.events.record("info", "stopping", f"the broker stops: {why}", "supervisor", os.getpid())
         for child in self.of_role("acceptor"):
-            self._tell_to_stop(child)
+            self.tell_to_stop(child)
         self._close_listeners()
-        self.custodian.closing = True
+        self.custodian.closing = self.workforce.closing = True
         self.custodian.turn_away_undecided()
         timeout = self.settings.stop_timeout_seconds if timeout_seconds is None else timeout_seconds
         self.loop.call_later(timeout, self._stop_by_force)
@@ -157,7 +159,7 @@ class Supervisor:
         for role in ("worker", "router"):
             children = list(self.of_role(role))
             for child in children:
-                self._tell_to_stop(child)
+                self.tell_to_stop(child)
             if any(child.alive for child in children):
                 return
         self.custody.release_all()
@@ -200,6 +202,13 @@ class Supervisor:
         self.children[name] = child
         return child
 
+    def hire(self, index: int, retiring: bool) -> None:
+        """Start one more worker; `retiring`: only until it has given away the sessions that it finds."""
+        child = self._add_child("worker", index)
+        child.retiring = retiring
+        self._tell_staff()
+        self._spawn(child)
+
     def _start_next_role(self) -> None:
         """Start the first role that has not all its children; once every role has, the broker is running."""
         for role in CHILD_ROLES:
@@ -224,6 +233,11 @@ class Supervisor:
             self.events.record("error", "log", f"cannot start {child.name}: {error.strerror}", child.name)
             self._restart_or_give_up(child, 0.0)
             return
+        except Exception as error:
+            if not self._is_on_probation(child):
+                raise
+            self._take_back(child, f"{child.name} cannot be started: {error!r}")
+            return
         assert child.channel is not None
         self.loop.register(child.pidfd, READ, lambda _events: self._on_death(child))
         self.loop.register(child.report_fd(), READ, self._guarded(child, lambda _events: self._on_reports(child)))
@@ -231,6 +245,9 @@ class Supervisor:
         self.events.record("info", "started", f"{child.name} started, PID {child.pid}", child.name, child.pid)
         if child.spec.role == "acceptor":
             self.custodian.brief_acceptor(child)
+        elif child.spec.role == "router":
+            self.kicks.begin_again(child)
+            self._tell_staff()
         self._link(child)
         if child.spec.role == "worker":
             self.custodian.workers_changed()
@@ -247,20 +264,21 @@ class Supervisor:
 
         return guarded
 
-    def _make_birth(self, child: Child, control_fd: int, stack_fd: int, reports: Reports) -> tuple[Any, ...]:
-        settings = dataclasses.replace(child.code.settings, workers=self.workers_wanted)
+    def _make_birth(self, child: Child, control_fd: int, stack_fd: int, reports: Reports) -> Any:
+        settings = dataclasses.replace(child.code.settings, workers=self.workforce.wanted)
         index, is_worker = child.spec.index, child.spec.role == "worker"
-        return (
-            child.code.birth(
-                name=child.name, index=index, nice=child.nice, settings=settings,
-                listeners=tuple(self.listeners), supervisor_pid=os.getpid(), control_fd=control_fd,
-                stack_fd=stack_fd, run=self._run, journal_void=self._journal_void,
-                clock_offset=self._clock_offset, ledger=self.custodian.ledger,
-                held=tuple(self.custody.held_of(index)) if is_worker else (),
-                elsewhere=self.custody.elsewhere(index) if is_worker else (), last_session=self.custody.last_session,
-                reports=reports,
-            ),
+        return child.code.birth(
+            name=child.name, index=index, nice=child.nice, settings=settings, listeners=tuple(self.listeners),
+            supervisor_pid=os.getpid(), control_fd=control_fd, stack_fd=stack_fd, run=self._run,
+            journal_void=self._journal_void, clock_offset=self._clock_offset, ledger=self.custodian.ledger,
+            held=tuple(self.custody.held_of(index)) if is_worker else (),
+            elsewhere=self.custody.elsewhere(index) if is_worker else (), last_session=self.custody.last_session,
+            reports=reports, on_probation=self._is_on_probation(child),
         )  # fmt: skip
+
+    def _tell_staff(self) -> None:
+        for router in self.of_role("router"):
+            self.tell(router, (STAFF, [worker.spec.index for worker in self.of_role("worker")]))
 
     def _link(self, child: Child) -> None:
         """Join a new router with every worker, or a new worker with the router, by fresh Pipes."""
@@ -326,9 +344,7 @@ class Supervisor:
             _, number, kind, arguments = message
             self._requests.begin(number, kind, tuple(arguments), partial(self._answer, number))
         elif code == KICKED:
-            answer = self._kicks.pop(message[1], None)
-            if answer is not None:
-                answer(message[2])
+            self.kicks.answered(*message[1:])
         else:
             raise LocalProtocolError(f"{child.name} sent a message {code!r} that there is not")
 
@@ -338,12 +354,7 @@ class Supervisor:
 
     def _on_released(self, workers: set[int]) -> None:
         """These workers have fewer sessions than before."""
-        for worker in workers:
-            child = self.children.get(f"worker-{worker}")
-            if child is not None and child.retiring and not self.custody.count_of(worker):
-                self._retire(child)
-        if any(f"worker-{worker}" not in self.children for worker in self.custody.workers()):
-            self._reconcile_workers()  # a move was under way to one that has stopped meanwhile
+        self.workforce.released(workers)
         if self.state == "stopping":
             self._go_on_stopping()
 
@@ -399,16 +410,12 @@ class Supervisor:
         took = child.ready_since - child.spawned
         self.events.record("info", "ready", f"{child.name} is ready after {took:.3f} s", child.name, child.pid)
         if child.spec.role == "worker":
-            self.custodian.workers_changed()
-            if self._uneven and all(worker.state is State.READY for worker in self.of_role("worker")):
-                self._uneven = False
-                self._level()
+            self.workforce.worker_ready()
         if self.state == "starting":
             self._start_next_role()
         if self._reload is not None and self._reload.current == child.name:
-            if child.being_replaced:
-                self._replace(child.name)
-            else:
+            again, child.being_replaced = child.being_replaced, False
+            if not (again and self._replace(child.name)):
                 self._reload.replaced()
 
     # Children end.
@@ -416,7 +423,7 @@ class Supervisor:
     def _on_death(self, child: Child) -> None:
         """Its pidfd says that it has ended: hear its last words, reap it, see to what it leaves behind."""
         assert child.channel is not None
-        pid, name = child.pid, child.name
+        pid = child.pid
         # What it said before it died is true still: connections that it accepted or closed, why it ended.
         with contextlib.suppress(ChannelClosed, LocalProtocolError):
             while messages := child.channel.receive():
@@ -433,29 +440,26 @@ class Supervisor:
         self._record_death(child, pid, death)
         if child.spec.role == "worker":
             self.custodian.workers_changed()
-        elif child.spec.role == "router":
-            for answer in list(self._kicks.values()):
-                answer(None)
-            self._kicks.clear()
         if self.state == "stopping" and child.spec.role == "worker":
             self.custodian.release_all_of(child.spec.index)  # nobody will come to take them over
         if child.state is State.GONE:
-            del self.children[name]
-            self._reconcile_workers()
+            self._forget(child)
+            self.workforce.reconcile()
         elif self.state == "stopping":
             child.happen(Event.TOLD_TO_STOP)
-            del self.children[name]
-        elif child.being_replaced:
-            # A router that was killed before it ended in good order has left inputs that its own code must apply.
-            if death.exit_status == 0 or child.spec.role != "router":
+            self._forget(child)
+        elif self._is_failure(child, death):
+            self._take_back(child, f"{child.name} {death}{_last_words_of(child)}")
+        else:
+            in_good_order = child.being_replaced and (death.exit_status == 0 or self._going_back)
+            if self._may_change(child, in_good_order):
                 child.code = self._code
                 child.being_replaced = False
-            self._spawn_again(child)
-        else:
-            if child.spec.role != "router":
-                child.code = self._code
-            killed = death.signal == "SIGKILL" and child.condemned_for is None
-            self._restart_or_give_up(child, useful_seconds, killed)
+            if in_good_order:
+                self._spawn_again(child)
+            else:
+                killed = death.signal == "SIGKILL" and child.condemned_for is None
+                self._restart_or_give_up(child, useful_seconds, killed)
         if self.state == "stopping":
             self._go_on_stopping()
 
@@ -464,13 +468,11 @@ class Supervisor:
         reason = f" ({child.condemned_for})" if child.condemned_for else ""
         more: dict[str, Any] = dataclasses.asdict(death)
         if child.last_words:
-            lines = child.last_words.strip().splitlines()
-            reason += f"; its last words: {lines[0 if child.hopeless else -1]}"
             more["last_words"] = child.last_words
         self.events.record(
             "info" if planned else "warning",
             "died" if death.signal else "exited",
-            f"{child.name} (PID {pid}) {death}{reason}",
+            f"{child.name} (PID {pid}) {death}{reason}{_last_words_of(child)}",
             child.name, pid, **more,
         )  # fmt: skip
 
@@ -504,15 +506,24 @@ class Supervisor:
         if self.state != "stopping" and self.children.get(child.name) is child:
             self._spawn(child)
 
-    def _tell_to_stop(self, child: Child) -> None:
+    def tell_to_stop(self, child: Child) -> None:
+        """Have a child end, for good."""
         if child.told_to_stop and child.state in (State.STOPPING, State.GONE):
             return
         child.told_to_stop = True
         child.happen(Event.TOLD_TO_STOP)
         if child.state is State.GONE:
-            self.children.pop(child.name, None)
+            self._forget(child)
         else:
             self.tell(child, (STOP,))
+
+    def _forget(self, child: Child) -> None:
+        """There will be no further incarnation of it."""
+        del self.children[child.name]
+        if child.spec.role == "worker":
+            self._tell_staff()
+        if self._reload is not None and self._reload.current == child.name and self.state != "stopping":
+            self._reload.replaced()
 
     def _condemn(self, child: Child, reason: str) -> None:
         if child.condemned_for is None:
@@ -520,66 +531,6 @@ class Supervisor:
             child.condemned_for = reason
             self.events.record("error", "killed", f"{child.name}: {reason}; it is killed", child.name, child.pid)
             child.kill(signal.SIGKILL)
-
-    # More and fewer workers.
-
-    def scale(self, workers: int) -> int:
-        """Have that many workers from now on; returns how many were wanted before."""
-        before, self.workers_wanted = self.workers_wanted, workers
-        self.events.record("info", "scaled", f"workers: {before} → {workers}", "supervisor", os.getpid())
-        self._reconcile_workers()
-        return before
-
-    def _reconcile_workers(self) -> None:
-        """Have the workers that are wanted, and those that still have sessions; the others go."""
-        if self.state == "stopping":
-            return
-        for index in {*range(self.workers_wanted), *self.custody.workers()}:
-            child = self.children.get(f"worker-{index}")
-            if child is None:
-                child = self._add_child("worker", index)
-                child.retiring = index >= self.workers_wanted
-                self._uneven = True
-                self._spawn(child)
-            elif index < self.workers_wanted:
-                child.retiring = False
-        for child in self.of_role("worker"):
-            if child.spec.index >= self.workers_wanted and not child.told_to_stop:
-                child.retiring = True
-                self._retire(child)
-        self.custodian.workers_changed()
-
-    def _retire(self, child: Child) -> None:
-        """It gets no new sessions, and its own go to the others; then it stops."""
-        if not child.retiring or child.told_to_stop or self.children.get(child.name) is not child:
-            return
-        if not self.custody.count_of(child.spec.index):
-            self._tell_to_stop(child)
-            return
-        self._move(child.spec.index, self.custody.count_of(child.spec.index), self.custodian.available_workers())
-        self.loop.call_later(_MOVE_AGAIN_SECONDS, partial(self._retire, child))
-
-    def _level(self) -> None:
-        """Give new workers their share of the sessions."""
-        workers = self.custodian.available_workers()
-        counts = {worker: self.custody.count_of(worker) for worker in workers}
-        share = sum(counts.values()) // len(workers)
-        for source in workers:
-            for target in workers:
-                part = min(counts[source] - share, share - counts[target])
-                if part > 0:
-                    counts[source] -= part
-                    counts[target] += part
-                    self._move(source, part, [target])
-
-    def _move(self, source: int, sessions: int, targets: list[int]) -> None:
-        """Have the router move sessions from one worker to others, who get equal parts."""
-        if not targets:
-            return
-        each, more = divmod(sessions, len(targets))
-        parts = {target: each + (place < more) for place, target in enumerate(targets)}
-        for router in self.of_role("router"):
-            self.tell(router, (MOVE, source, {target: part for target, part in parts.items() if part}))
 
     # New code, new settings.
 
@@ -590,14 +541,20 @@ class Supervisor:
         if self._reload is not None:
             raise ControlError("a reload is under way already")
         fixed: list[str] = []
+        before, workers_before = self._code, self.workforce.wanted
 
-        def adopt(new: Code) -> list[str]:
+        def put_in_force(new: Code | None) -> list[str]:
+            if new is None:
+                self._put_in_force(before, workers_before)
+                return [child.name for role in _RELOAD_ORDER for child in self.of_role(role)]
             # Compared as they are written: the classes of what has been loaded anew are others.
             fixed.extend(
                 name for name in FIXED if repr(getattr(self.settings, name)) != repr(getattr(new.settings, name))
             )
-            self._adopt(new)
-            return [child.name for role in CHILD_ROLES for child in self.of_role(role)]
+            kept = {name: getattr(self.settings, name) for name in FIXED}
+            workers = workers_before if new.settings.workers == self.settings.workers else new.settings.workers
+            self._put_in_force(dataclasses.replace(new, settings=dataclasses.replace(new.settings, **kept)), workers)
+            return [child.name for role in _RELOAD_ORDER for child in self.of_role(role)]
 
         def done(wrong: str | None) -> None:
             self._reload = None
@@ -609,50 +566,69 @@ class Supervisor:
             answer(wrong, fixed)
 
         self.events.record("info", "reloading", "code and settings are read anew", "supervisor", os.getpid())
-        self._reload = Reload(self.loop, self._load, adopt, self._replace, done)
+        self._reload = Reload(self.loop, self._load, put_in_force, self._replace, done)
 
-    def _adopt(self, new: Code) -> None:
-        """From here on new children get the new code; those that there are get it when they are replaced."""
-        workers_before = self.settings.workers
-        self.settings = dataclasses.replace(new.settings, **{name: getattr(self.settings, name) for name in FIXED})
-        self._code = dataclasses.replace(new, settings=self.settings)
+    def _put_in_force(self, code: Code, workers: int) -> None:
+        """From here on new children get this code; those that there are get it when they are replaced."""
+        self._code, self.settings = code, code.settings
         self._policy = RestartPolicy(self.settings.restart_intensity, self.settings.restart_period_seconds)
         self._watch.settings = self.settings
-        if self.settings.workers != workers_before:
-            self.scale(self.settings.workers)
+        if workers != self.workforce.wanted:
+            self.workforce.scale(workers)
 
     def _replace(self, name: str) -> bool:
         """Replace one child, politely; False if there is nothing to replace any more."""
         child = self.children.get(name)
         if child is None or child.retiring or child.code is self._code:
             return False
-        if child.state is State.WAITING and child.spec.role != "router":
+        if child.state is State.WAITING and self._may_change(child):
             child.code = self._code
             return False
         child.being_replaced = True
         if child.state is not State.READY:
             return True  # it has just died: once its replacement is ready
+        if child.spec.role == "router" and self._going_back:
+            child.kill(signal.SIGKILL)  # told to stop, it would leave what only its own code may be able to read
+            return True
         self.tell(child, (STOP,))
         incarnation = child.incarnation
 
         def insist() -> None:
             if child.incarnation == incarnation and child.alive:
                 child.kill(signal.SIGKILL)
+                if child.spec.role == "router" and self._reload is not None and self._reload.on_probation:
+                    self._reload.take_back("the router did not end in good order within the time for a stop")
 
         self.loop.call_later(self.settings.stop_timeout_seconds, insist)
         return True
 
-    # What others may ask.
+    def _take_back(self, child: Child, why: str) -> None:
+        """The new code of a reload has failed as this child, which is dead: have the code before in force again."""
+        assert self._reload is not None
+        self.events.record("error", "taken-back", f"the new code is taken back: {why}", child.name)
+        self._reload.take_back(why)
+        child.code = self._code
+        self._spawn_again(child)
 
-    def kick(self, name: str, reason: str, answer: Callable[[str | None], None]) -> None:
-        """Have the router end somebody's session; `answer` gets the name as its owner spells it, or None."""
-        if not any(router.alive for router in self.of_role("router")):
-            answer(None)
-            return
-        self._last_kick += 1
-        self._kicks[self._last_kick] = answer
-        for router in self.of_role("router"):
-            self.tell(router, (KICK, self._last_kick, name, reason))
+    @property
+    def _going_back(self) -> bool:
+        return self._reload is not None and self._reload.wrong is not None
+
+    def _may_change(self, child: Child, in_good_order: bool = False) -> bool:
+        """Whether other code can go on where a child has ended. A router leaves inputs that its own code must apply,
+        unless it has ended `in_good_order`; but if that code fails, the one before is the best that there is.
+        """
+        return child.spec.role != "router" or in_good_order or self._going_back
+
+    def _is_on_probation(self, child: Child) -> bool:
+        return self._reload is not None and self._reload.on_probation and child.code is self._code
+
+    def _is_failure(self, child: Child, death: Death) -> bool:
+        """Whether the new code of a reload is to blame for the death of a child."""
+        own_end = child.condemned_for is not None or death.signal not in _OF_OTHERS
+        return self._is_on_probation(child) and own_end and not child.told_to_stop
+
+    # What others may ask.
 
     def remember_nice(self, name: str, old: int, new: int, by: str) -> None:
         """A child was reniced: its further incarnations get the new value."""
@@ -693,3 +669,11 @@ class Supervisor:
                 self._stop_by_force()  # asked twice
             elif number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 self.stop(f"{signal.Signals(number).name} received")
+
+
+def _last_words_of(child: Child) -> str:
+    """Why it has ended by its own account, the line of it that says most, to be put behind other words."""
+    if not child.last_words:
+        return ""
+    lines = child.last_words.strip().splitlines()
+    return f"; its last words: {lines[0 if child.hopeless else -1]}"

@@ -15,9 +15,9 @@ def test_signalling_the_dead_is_no_error_and_the_cause_is_kept() -> None:
     child = Child(
         ChildSpec("worker-0", "worker", 0),
         0,
-        Code(resolve({}, {"HOME": "/"}).settings, {"worker": lambda: None}, tuple),
+        Code(resolve({}, {"HOME": "/"}).settings, {"worker": lambda _birth: None}, tuple),
     )
-    child.spawn(lambda _child, _control, _stack, _reports: ())
+    child.spawn(lambda _child, _control, _stack, _reports: None)
     os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED | os.WNOWAIT)
     child.kill(signal.SIGKILL)  # a zombie takes it
     # multiprocessing reaps whatever has ended while it starts another process.

@@ -12,7 +12,7 @@ import pytest
 
 from broker.operators import hashed
 from tests.irc_client import IrcConnection
-from tests.running import Broker, running_broker
+from tests.running import PROMPT, Broker, running_broker, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +134,42 @@ def test_pacing_of_one_listener(tmp_path: Path) -> None:
         assert [ann.await_command("PONG").parameters[1] for _ in range(20)] == [str(number) for number in range(20)]
         assert time.monotonic() - began > 0.5, "twenty lines at twenty a second, of which a few at once"
         ann.close()
+
+
+def test_nobody_is_judged_by_a_silence_that_was_the_routers(tmp_path: Path) -> None:
+    """What people have said while there was no router is heard before their time is up."""
+    state = tmp_path / "faults"
+    state.mkdir()
+    (state / "router.replayed.hold").touch()
+    environment = {"BROKER_FAULTS": "router.replayed:1x8:EXIT", "BROKER_FAULTS_STATE": str(state)}
+    options = ("--listen", "irc://127.0.0.1:0", "--irc-ping-seconds", "1", "--name-timeout-seconds", "2")
+    with running_broker(tmp_path / "state", "--restart-intensity", "50", *options, environment=environment) as broker:
+        ann = IrcConnection.to(broker).register("ann")
+        late = broker.client()
+        late.expect(PROMPT)
+        assert "PING" in ann.line()
+        (state / "router.replayed.hold").unlink()
+        os.kill(broker.pids()["router"], signal.SIGKILL)
+        ann.send("PONG :irc", "PRIVMSG ann :I am here")
+        late.send("late")
+        wait_until((state / "router.replayed.8").exists, "both would have been too late")
+        assert ann.await_command("PRIVMSG").parameters == ["ann", "I am here"]
+        late.expect("/help")
+
+
+def test_nobody_is_judged_by_a_silence_in_which_the_router_stood_still(tmp_path: Path) -> None:
+    options = ("--listen", "irc://127.0.0.1:0", "--irc-ping-seconds", "1", "--name-timeout-seconds", "2")
+    with running_broker(tmp_path / "state", *options) as broker:
+        ann = IrcConnection.to(broker).register("ann")
+        late, witness = broker.client(), broker.client("witness")
+        late.expect(PROMPT)
+        assert "PING" in ann.line()
+        router = broker.pids()["router"]
+        os.kill(router, signal.SIGSTOP)
+        wait_until(lambda: broker.processes()["router"]["beat_age_seconds"] > 4, "both would have been too late")
+        os.kill(router, signal.SIGCONT)
+        witness.send("hello")
+        ann.send("PONG :irc", "PRIVMSG ann :I am here")
+        late.send("late")
+        assert ann.await_command("PRIVMSG").parameters == ["ann", "I am here"]
+        late.expect("/help")

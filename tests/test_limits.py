@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import socket
 import struct
 import time
 from pathlib import Path
 
-from tests.running import PROMPT, Client, running_broker, wait_until
+from tests.running import PROMPT, Broker, Client, running_broker, wait_until
 
 
 def test_no_name_in_time_closes(tmp_path: Path) -> None:
@@ -102,6 +105,87 @@ def test_thirty_seconds_behind_closes_too(tmp_path: Path) -> None:
             ann.send(*("x" * 4000 for _ in range(50)))
         assert ann.line() == "deaf 退出了聊天室"
         deaf.close()
+
+
+def test_who_reads_is_not_closed_for_what_comes_at_once_after_a_worker_stood_still(tmp_path: Path) -> None:
+    with running_broker(tmp_path / "state", "--rate-lines-per-second", "0") as broker:
+        reader = broker.client("reader")
+        worker = wait_until(lambda: worker_with_sessions(broker), "its worker has beaten")
+        talker = broker.client("talker")
+        reader.line()
+        os.kill(worker, signal.SIGSTOP)
+        talker.send(*("x" * 4000 for _ in range(4500)))
+        wait_until(lambda: broker.processes()["router"]["counters"]["messages_in"] >= 4502, "all has been applied")
+        os.kill(worker, signal.SIGCONT)
+        # More than the kernel can have taken.
+        wait_until(lambda: any(p["counters"]["messages_out"] > 4500 and p["pid"] == worker
+                               for p in broker.processes().values()), "all is due at once")  # fmt: skip
+        for _ in range(4500):
+            assert reader.line() == "talker说: " + "x" * 4000
+
+
+def worker_with_sessions(broker: Broker) -> int | None:
+    """The PID of one that has some, as of its last beat."""
+    processes = [p for p in broker.processes().values() if p["role"] == "worker" and p["counters"]["sessions"]]
+    return processes[0]["pid"] if processes else None
+
+
+class Listener:
+    """Somebody who reads all that comes while the talker counts, and remembers only how far that got."""
+
+    def __init__(self, client: Client) -> None:
+        client.socket.setblocking(False)
+        self.socket = client.socket
+        self.heard = 0
+        self.left: list[bytes] = []
+        self._rest = client.received
+
+    def read(self) -> None:
+        """Whatever is there."""
+        with contextlib.suppress(BlockingIOError):
+            *lines, self._rest = (self._rest + self.socket.recv(1 << 20)).split(b"\n")
+            for line in lines:
+                if line == f"talker说: {self.heard} ".encode() + b"x" * 4000:
+                    self.heard += 1
+                else:
+                    self.left.append(line)
+
+
+def test_one_who_never_reads_costs_a_bounded_amount_of_memory_and_nobody_else_notices(tmp_path: Path) -> None:
+    """At most twice 32 MiB wait for it in a process, beside what that has anyway."""
+    with running_broker(tmp_path / "state", "--rate-lines-per-second", "0") as broker:
+        deaf = broker.client("deaf")
+        ann, bob, talker = broker.client("ann"), broker.client("bob"), broker.client("talker")
+        for client in (ann, bob):
+            client.expect("talker 进入了聊天室\n")
+        listeners = [Listener(client) for client in (ann, bob)]
+        talker.socket.setblocking(False)
+        said, unsent = 0, b""
+
+        def flood() -> bool:
+            nonlocal said, unsent
+            while not unsent and not all(listener.left for listener in listeners):
+                unsent = b"".join(b"%d %s\n" % (number, b"x" * 4000) for number in range(said, said + 50))
+                said += 50
+            with contextlib.suppress(BlockingIOError):
+                unsent = unsent[talker.socket.send(unsent) :]
+            for listener in listeners:
+                listener.read()
+            return all(listener.left and listener.heard == said for listener in listeners) and not unsent
+
+        end = time.monotonic() + 60
+        while not flood():
+            assert time.monotonic() < end, "the deaf one is never closed"
+        assert [listener.left for listener in listeners] == [["deaf 退出了聊天室".encode()]] * 2
+        for name, pid in broker.pids().items():
+            assert peak_bytes(pid) < 128 * 1024 * 1024, name
+        assert deaf.rest().endswith("\n")
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory that a process has had at once."""
+    (line,) = [text for text in Path(f"/proc/{pid}/status").read_text().splitlines() if text.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
 
 
 def test_the_name_of_a_paced_flooder_is_free_once_it_is_reset(tmp_path: Path) -> None:

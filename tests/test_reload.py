@@ -93,6 +93,43 @@ def test_kills_during_a_reload(tmp_path: Path, victim: str) -> None:
         assert kills
 
 
+ROUTER_MOMENTS = (
+    ("journal.rotated", "journal.recovering"),
+    ("journal.snapshot-half-written", "journal.recovered"),
+    ("journal.snapshot-written", "router.replayed"),
+    ("journal.snapshot-reaped", "router.linked"),
+    ("journal.snapshot-renamed", "router.welcomed"),
+    ("router.answered",),
+)
+"""Of its replacement: the snapshot that the old one leaves, the recovery of one that comes after it."""
+
+
+def test_a_router_that_dies_at_any_moment_of_its_replacement_has_the_modules_of_its_own_code(tmp_path: Path) -> None:
+    """It loads what a router of the same code has dumped, whatever has been loaded since."""
+    state = tmp_path / "faults"
+    state.mkdir()
+    points = [point for moments in ROUTER_MOMENTS for point in moments]
+    environment = {"BROKER_FAULTS": ",".join(f"{p}:1x1" for p in points), "BROKER_FAULTS_STATE": str(state)}
+    for point in points:
+        (state / f"{point}.hold").touch()
+    with crowded(tmp_path, environment=environment) as (broker, room):
+        room.talk()
+        assert broker.run("reload").returncode == 0  # from here on there is a snapshot to be loaded
+        for moments in ROUTER_MOMENTS:
+            room.talk()
+            room.settle()
+            for point in moments:
+                (state / f"{point}.hold").unlink()
+            result = broker.run("reload")
+            assert (result.returncode, result.stderr) == (0, ""), moments
+            for point in moments:
+                (state / f"{point}.hold").touch()
+                assert (state / f"{point}.1").exists(), point
+        room.talk()
+        room.settle()
+        assert all(event["exit_status"] == 0 for event in broker.events("exited", "router")), "none has failed"
+
+
 def write_config(path: Path, **values: object) -> None:
     """A file of settings."""
     path.write_text("".join(f"{name} = {value}\n" for name, value in values.items()))
@@ -231,6 +268,107 @@ def test_code_that_does_not_start_changes_nothing_and_is_told(
             room.settle()
         change(tree / file, new, old)
         assert under_load(broker, room, "reload").returncode == 0
+        room.settle()
+
+
+FAILS_AS_A_CHILD = {
+    "a worker cannot start": (
+        "workers/worker.py", "        self.ledger = birth.ledger\n", "        self.ledger = birth.legder\n", "legder"),
+    "a worker fails when clients speak": (
+        "workers/reader.py", "        self.messages_in += granted\n", "        self.messages_im += 1\n", "messages_im"),
+    "a worker is killed by a signal of its own doing": (
+        "workers/worker.py", "    def after_wake_up(self) -> None:\n",
+        "    def after_wake_up(self) -> None:\n        __import__('os').abort()\n", "SIGABRT"),
+    "the supervisor cannot make a worker's argument": (
+        "workers/harness.py", "    ledger: Ledger\n", "    leger: Ledger\n", "ledger"),
+    "the acceptor cannot start": (
+        "workers/acceptor.py", "        super().__init__(birth)\n", "        super().__init__(brith)\n", "brith"),
+    "the router cannot start": (
+        "workers/router.py", "        settings = birth.settings\n", "        settings = birth.setings\n", "setings"),
+    "the router cannot load the state of the code before": (
+        "broker/occasions.py", '    account: str = ""\n    bot: bool = False\n\n\nNOBODY: Final = Source("", "", "")\n',
+        '    account: str\n    bot: bool\n    zodiac: str\n\n\nNOBODY: Final = Source("", "", "", "", False, "")\n',
+        "missing 1 required positional argument: 'zodiac'"),
+    "the router fails amid its work": (
+        "workers/router.py", "    def _act(self, outcome: Outcome) -> None:\n",
+        "    def _act(self, outcome: Outcome) -> None:\n        if self.state.chat.messages_in % 50 > 47:\n"
+        "            raise RuntimeError('half-done')\n", "half-done"),
+}  # fmt: skip
+"""What a rehearsal does not find: file, old, new, and what is told of it."""
+
+
+@pytest.mark.parametrize("mistake", FAILS_AS_A_CHILD)
+def test_code_that_fails_as_a_child_is_taken_back_and_nobody_notices(tmp_path: Path, tree: Path, mistake: str) -> None:
+    file, old, new, told = FAILS_AS_A_CHILD[mistake]
+    with crowded(tmp_path, environment=running_from(tree)) as (broker, room):
+        before = broker.pids()
+        change(tree / file, old, new)
+        result = under_load(broker, room, "reload")
+        assert result.returncode == 1
+        assert "the new code was taken back" in result.stderr and told in result.stderr
+        assert result.stderr.count("\n") == 1 and "Traceback" not in result.stderr
+        assert broker.pids().keys() == before.keys()
+        room.worker_deaths += len([e for e in broker.events("died") if e["process"].startswith("worker")])
+        room.worker_deaths += len([e for e in broker.events("exited") if e["process"].startswith("worker")])
+        room.talk()
+        room.settle()
+        (taken_back,) = broker.events("taken-back")
+        assert told in taken_back["text"] and not broker.events("gave-up")
+        assert {process["state"] for process in broker.processes().values()} == {"ready"}
+
+
+def test_a_router_that_made_more_batches_before_it_was_taken_back_costs_nobody_the_connection(
+    tmp_path: Path, tree: Path
+) -> None:
+    """What they were about when it failed may come twice, or not at all: the code before cannot tell."""
+    with crowded(tmp_path, environment=running_from(tree)) as (broker, room):
+        configured = "        self.chat.configured(self.now)\n"
+        batches = "        for session in self.chat._sessions.values():\n            self.chat.send(session, b'')\n"
+        change(tree / "broker" / "router_state.py", configured, configured + batches)
+        change(tree / "workers" / "router.py", *FAILS_AS_A_CHILD["the router fails amid its work"][1:3])
+        assert "half-done" in under_load(broker, room, "reload").stderr
+        room.talk()
+        last = room.talkers[-1]
+        line = last.said[-1].encode()
+        room.until(
+            lambda: all(line in person.received for person in room.people.values() if person is not last),
+            "everybody hears what is said from then on",
+        )
+        workers = [e for kind in ("exited", "died") for e in broker.events(kind) if e["process"].startswith("worker")]
+        assert all(event["exit_status"] == 0 for event in workers), "but for the reload there and back"
+
+
+# Others interfere.
+
+
+def test_a_worker_that_is_retired_amid_its_replacement_does_not_hold_the_reload_up(tmp_path: Path) -> None:
+    with running_broker(tmp_path / "state", *OPTIONS) as broker:
+        before = broker.pids()
+        os.kill(before["worker-1"], signal.SIGSTOP)
+        process = subprocess.Popen(broker.command("reload"), stdout=subprocess.PIPE, text=True)
+        broker.wait_ready("worker-0", before["worker-0"])  # now it is the other one's turn
+        assert broker.run("scale", "1").returncode == 0
+        os.kill(before["worker-1"], signal.SIGCONT)
+        try:
+            wait_until(lambda: broker.events("reloaded"), "the reload is over")
+        finally:
+            process.kill()
+            process.communicate()
+        assert broker.pids().keys() == {"supervisor", "router", "worker-0", "acceptor-0"}
+        assert broker.run("reload").returncode == 0, "none is under way any more"
+
+
+def test_a_router_that_fails_again_and_again_amid_its_replacement_is_restarted_with_back_off(tmp_path: Path) -> None:
+    state = tmp_path / "faults"
+    state.mkdir()
+    environment = {"BROKER_FAULTS": "journal.rotated,router.replayed:1x4:EXIT", "BROKER_FAULTS_STATE": str(state)}
+    (state / "router.replayed.hold").touch()
+    with crowded(tmp_path, environment=environment) as (broker, room):
+        (state / "router.replayed.hold").unlink()
+        assert broker.run("reload").returncode == 0
+        delays = [event["delay_seconds"] for event in broker.events("restarting", "router")]
+        assert delays == [0, 0, 0.05, 0.1, 0.2], "killed once, failed four times"
+        room.talk()
         room.settle()
 
 

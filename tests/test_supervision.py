@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from broker.control_client import ControlClient
+from tests.exact_room import ExactRoom
 from tests.running import Broker, is_gone, running_broker, state_of, wait_until
 
 WATCHDOG = ("--heartbeat-seconds", "0.2", "--hang-seconds", "1")
@@ -365,6 +367,38 @@ def test_a_worker_that_the_router_gives_up_is_replaced(tmp_path: Path) -> None:
             broker.client(f"new{number}").close()
 
 
+@pytest.mark.parametrize("point", ["router.heard", "router.journaled", "router.applied", "router.answered"])
+def test_a_kick_under_way_when_the_router_dies_is_carried_out_once_and_answered(tmp_path: Path, point: str) -> None:
+    state = tmp_path / "faults"
+    state.mkdir()
+    (state / f"{point}.hold").touch()
+    environment = {"BROKER_FAULTS": point, "BROKER_FAULTS_STATE": str(state)}
+    with running_broker(tmp_path / "state", environment=environment) as broker:
+        ann, bob = broker.client("Ann"), broker.client("bob")
+        ann.line()
+        (state / f"{point}.hold").unlink()
+        result = broker.run("kick", "ann", "spam")
+        assert (result.returncode, result.stderr) == (0, "")
+        assert (state / f"{point}.1").exists()
+        assert "spam" in ann.rest()
+        assert bob.line() == "Ann 退出了聊天室"
+        assert len(broker.events("kicked")) == 1
+
+
+def test_a_kick_while_there_is_no_router_waits_for_one(tmp_path: Path) -> None:
+    state = tmp_path / "faults"
+    state.mkdir()
+    (state / "router.replayed.hold").touch()
+    environment = {"BROKER_FAULTS": "router.replayed:1x6:EXIT", "BROKER_FAULTS_STATE": str(state)}
+    with running_broker(tmp_path / "state", "--restart-intensity", "50", environment=environment) as broker:
+        ann = broker.client("ann")
+        (state / "router.replayed.hold").unlink()
+        os.kill(broker.pids()["router"], signal.SIGKILL)
+        wait_until((state / "router.replayed.4").exists, "the next ones have to wait longer and longer")
+        assert broker.ask("kick", name="ann") == {"name": "ann"}
+        ann.rest()
+
+
 def test_connections_that_come_while_there_is_no_worker_wait_for_one(tmp_path: Path) -> None:
     with running_broker(tmp_path / "state", "--workers", "1", "--restart-intensity", "50") as broker:
         for _ in range(3):  # a short life each: the next one has to wait
@@ -390,6 +424,52 @@ def test_no_descriptors_left_for_a_link(tmp_path: Path) -> None:
         broker.wait_ready("worker-0", pids["worker-0"])
         broker.wait_ready("router", pids["router"])
         wait_until(lambda: _can_enter(broker), "people can enter again")
+
+
+def test_what_is_kept_for_a_worker_that_was_killed_just_before_it_stopped_is_forgotten(tmp_path: Path) -> None:
+    state = tmp_path / "faults"
+    state.mkdir()
+    environment = {"BROKER_FAULTS": "worker.detached", "BROKER_FAULTS_STATE": str(state)}
+    with running_broker(tmp_path / "state", "--rate-lines-per-second", "0", environment=environment) as broker:
+        room = ExactRoom(broker)
+        broker.ask("scale", workers=1)
+        room.until(lambda: "worker-1" not in broker.processes(), "it has gone")
+        assert (state / "worker.detached.1").exists(), "without a word about what it has delivered"
+        room.until(lambda: broker.ask("status")["retained_bytes"], "something is kept for it")
+        room.until(lambda: broker.ask("status")["retained_bytes"] == 0, "nothing is kept for it")
+        room.talk()
+        room.settle()
+        broker.ask("scale", workers=2)
+        room.until(lambda: broker.processes().get("worker-1", {}).get("state") == "ready", "one of its name is new")
+        room.talk()
+        room.settle()
+        room.close()
+
+
+def test_no_descriptor_left_for_a_session_that_is_moved(tmp_path: Path) -> None:
+    """It waits until there is one again, with all that it says and is to get."""
+    with running_broker(tmp_path / "state", "--rate-lines-per-second", "0") as broker:
+        room = ExactRoom(broker)
+        before = resource.prlimit(broker.pid, resource.RLIMIT_NOFILE)
+        with ControlClient(broker.state_dir) as control:
+            control.request("status")
+            used = {int(fd) for fd in os.listdir(f"/proc/{broker.pid}/fd")}
+            first_free = next(fd for fd in range(len(used) + 1) if fd not in used)
+            resource.prlimit(broker.pid, resource.RLIMIT_NOFILE, (first_free, before[1]))
+            control.request("scale", workers=1)
+
+            def waits() -> bool:
+                events = control.request("events")["events"]
+                return any("have to wait: Too many open files" in event["text"] for event in events)
+
+            room.until(waits, "it runs out")
+            room.talk()
+            resource.prlimit(broker.pid, resource.RLIMIT_NOFILE, before)
+        room.settle()
+        room.until(lambda: "worker-1" not in broker.pids(), "all are with the other one")
+        room.talk()
+        room.settle()
+        room.close()
 
 
 def _can_enter(broker: Broker) -> bool:

@@ -54,6 +54,7 @@ class Birth:
     reports: multiprocessing.queues.Queue[dict[str, Any]]
     longest_line_bytes: int | None = None  # of any protocol that is spoken, without its end; None: max_line_bytes
     journal_void: bool = False  # the last router's journal is not all that it knew
+    on_probation: bool = False  # the router's code is new, and may soon be taken back
     platform: Platform = LINUX
 
 

@@ -30,17 +30,25 @@ from broker.messages import (
     REPORT_RECOVERED,
     REQUEST,
     SHUTDOWN,
+    STAFF,
     WELCOME,
 )
-from broker.router_state import BEGIN, CONFIGURED, FRAME, GO_ON, TICK, Input, Outcome, RouterState, load
+from broker.router_state import BEGIN, CONFIGURED, FRAME, GO_ON, RENUMBER, TICK, Input, Outcome, RouterState, load
 from broker.state_dir import JOURNAL_DIR
 from workers.chat_settings import chat_config
 from workers.harness import Birth, ChildProcess
+from workers.leavers import Leavers
 
 _OUTBOX_BYTES_TO_WAIT_AT: Final = 8 * 1024 * 1024
 """With more than this to take, a worker has to wait for its own input to be applied."""
 _RETAINED_BYTES_TO_WAIT_AT: Final = 96 * 1024 * 1024
 """With more than this kept for workers that do not acknowledge it, nothing is applied until they have."""
+_HEARING_SECONDS: Final = 1.0
+"""After a time without a router, or in which it stood still, input is heard for so long before silence counts."""
+_LONGEST_HEARING_SECONDS: Final = 10.0
+"""For so long, if one of the workers does not come."""
+_PROBATION_SECONDS: Final = 10.0
+"""Longer than the probation of a reload is."""
 
 
 def _emptied(journal: Journal) -> Journal | None:
@@ -75,7 +83,11 @@ class RouterProcess(ChildProcess):
         self._inputs: list[Input] = []
         self._timer: Timer | None = None
         self._timer_at: float | None = None
+        self._no_tick_until = 0.0
+        self._unheard: set[int] = set()  # workers that the predecessor had, and that have not said where they are
         self._recovered: dict[str, Any] | None = None
+        # On probation it leaves what it found: the code before may have to begin with that once more.
+        self._no_snapshot_until = self.platform.monotonic() + (_PROBATION_SECONDS if birth.on_probation else 0.0)
         self.journal: Journal | None = None
         if settings.durability != "none":
             durability: Literal["process", "power"] = "power" if settings.durability == "power" else "process"
@@ -86,6 +98,7 @@ class RouterProcess(ChildProcess):
         finally:
             gc.freeze()
             gc.enable()
+        self._leavers = Leavers(self.state, self._links, lambda item: self._inputs.append(item), self.loop.call_later)
         self._journal_state = "off" if self.journal is None else "ok"
 
     def _recover(self) -> RouterState:
@@ -113,6 +126,8 @@ class RouterProcess(ChildProcess):
             self._inputs.append((BEGIN, self.platform.random_bytes(8)))
             return state
         self._inputs.append((CONFIGURED,))
+        self._unheard = set(state.views)
+        self._no_tick_until = self._now() + _LONGEST_HEARING_SECONDS
         self._recovered = {
             "sessions": state.chat.session_count,
             "records": len(records),
@@ -150,6 +165,8 @@ class RouterProcess(ChildProcess):
         if message[0] == LINK:
             _, worker, incarnation = message
             self._new_link(worker, incarnation, self.control.take_descriptor())
+        elif message[0] == STAFF:
+            self._leavers.staff(message[1])
         elif message[0] in (KICK, MOVE, SHUTDOWN, ANSWER):
             self._inputs.append(message)
         else:
@@ -268,7 +285,10 @@ class RouterProcess(ChildProcess):
         self._apply_inputs()  # its predecessor's last frames count
         view = self.state.view(link.worker)
         resume = None
-        if run != self.state.run or batch > view.batch:
+        if run == self.state.run and batch > view.batch:
+            self._inputs.append((RENUMBER, link.worker, batch))
+            self._apply_inputs()
+        if run != self.state.run:
             resume = self.state.resume(link.worker)
             batch = view.acknowledged
         if faults.ENABLED:
@@ -277,6 +297,7 @@ class RouterProcess(ChildProcess):
         if faults.ENABLED:
             faults.point("router.welcomed")
         link.greeted = True
+        self._heard(link.worker)
         # What is retained for it is here anyway: it is not its fault that it has all of that to take.
         link.channel.outbox_limit_bytes += view.retained_bytes
         for number, frame in view.retained:
@@ -310,6 +331,8 @@ class RouterProcess(ChildProcess):
 
     def _set_timer(self) -> None:
         deadline = self.state.chat.next_deadline()
+        if deadline is not None:
+            deadline = max(deadline, self._no_tick_until)
         if deadline == self._timer_at:
             return
         if self._timer is not None:
@@ -319,20 +342,32 @@ class RouterProcess(ChildProcess):
         if deadline is not None:
             self._timer = self.loop.call_later(max(0.0, deadline - self._now()), self._tick)
 
+    def _heard(self, worker: int) -> None:
+        """A worker is here again; once all are, what has waited with them comes within moments."""
+        if self._unheard:
+            self._unheard.discard(worker)
+            if not self._unheard:
+                self._no_tick_until = min(self._no_tick_until, self._now() + _HEARING_SECONDS)
+
     def _now(self) -> float:
         """Unix time as it was when the broker started, and what has passed since: it never goes back."""
         return self.birth.clock_offset + self.platform.monotonic()
 
     def _tick(self) -> None:
+        due, now = self._timer_at, self._now()
         self._timer = self._timer_at = None
-        self._inputs.append((TICK,))
+        assert due is not None
+        if now - due > _HEARING_SECONDS and due != self._no_tick_until:  # or it might be put off for ever
+            self._no_tick_until = now + _HEARING_SECONDS
+        else:
+            self._inputs.append((TICK,))
 
     # The journal.
 
     def _look_after_journal(self, journal: Journal) -> None:
         """Keep it short by snapshots; while it is suspended, try to get the guarantee back."""
         now = self.platform.monotonic()
-        if journal.wants_snapshot(now):
+        if journal.wants_snapshot(now) and now >= self._no_snapshot_until:
             self._await_snapshot(journal, journal.begin_snapshot(self._serialise, now))
         elif journal.suspended:
             self._await_snapshot(journal, journal.retry(now, self._serialise))

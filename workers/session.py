@@ -32,8 +32,8 @@ class Session:
     __slots__ = (
         "address", "announced", "bucket", "closing_since", "consumed", "detaching", "due", "ended",
         "hangup", "has_buckets", "in_flight", "ledger", "listener", "local", "muted", "newcomer_until",
-        "number", "paced", "peer", "pending", "pending_bytes", "readable", "reset", "send", "shared_bucket",
-        "slot", "socket", "urgent", "word_slot", "written",
+        "number", "own_bytes", "paced", "peer", "pending", "pending_bytes", "readable", "reset", "send",
+        "shared_bucket", "slot", "socket", "urgent", "word_slot", "written",
     )  # fmt: skip
 
     def __init__(self, number: int, ledger: Ledger) -> None:
@@ -65,6 +65,7 @@ class Session:
         # (when it was due, the last batch before the one that it is of, what is left of it)
         self.pending = _NOTHING
         self.pending_bytes = 0
+        self.own_bytes = 0  # at most as many of them are shared with nobody
         self.muted = False  # too slow: waits for its end, gets nothing but what is for it alone
         self.closing_since: float | None = None  # told to close; open only until `pending` is out
 

@@ -146,7 +146,7 @@ def take_over(
         if fanout.has(number):
             session, data = fanout.target(number), b"".join(fresh[number])
             writer.resume(session, data, session.due + len(data))
-    now = writer.now()
+    now = writer.moment()
     for number in closes:
         if fanout.has(number):
             writer.finish(fanout.target(number), now, takeover.acknowledged)

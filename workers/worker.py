@@ -380,4 +380,4 @@ class WorkerProcess(ChildProcess):
     def _sweep(self) -> None:
         self._sweeping = False
         if self.writer.behind:
-            self.writer.check_behind(self.platform.monotonic())
+            self.writer.check_behind()

@@ -3,7 +3,8 @@
 Each session gets one `send()` for all that has arrived for it; before it, the ledger is told up to which batch its
 bytes are counted. What the kernel does not take waits as references to shared bytes. A client that is too far behind,
 in bytes, in seconds, or in what the router has to keep for its sake, is ended with the reason; nobody waits for it.
-Knows nothing of input, and of the router only the numbers of the batches.
+It is given the time to read what comes at once after the broker itself has stood still. Knows nothing of input, and of
+the router only the numbers of the batches.
 """
 
 from __future__ import annotations
@@ -23,7 +24,17 @@ from workers.session import Session
 _LAST_WORDS_SECONDS: Final = 5.0
 """How long a session that is to be closed may take to read what it still has to get."""
 HELD_LIMIT_BYTES: Final = 32 * 1024 * 1024
-"""Of batches that are not acknowledged: past it those clients for whose sake they are kept are too slow."""
+"""Of batches that are not acknowledged: past it those clients for whose sake they are kept are too slow. The same is
+the limit for bytes that wait for one session each, rather than for many that share them.
+"""
+_HELD_OF_ALL_BYTES: Final = 64 * 1024 * 1024
+"""What all workers together may have the router keep. It stops listening to them at half as much again."""
+_PATIENCE_SECONDS: Final = 5.0
+"""For so long a client may have left more unread than `max_behind_bytes`."""
+_HELD_PATIENCE_SECONDS: Final = 1.0
+"""And for so long batches are kept for its sake, past the limit, but never past twice the limit."""
+_STALL_SECONDS: Final = 2.0
+"""Whoever is behind is looked at once a second: when it took so long, it was this process that did nothing."""
 _REFRESH_BATCHES: Final = 1 << 30
 """Output words are stored anew that often: half of what their batch number can tell apart."""
 
@@ -46,7 +57,7 @@ class Writer:
         self._end = end
         self._look = look
         self._log = log
-        self.now = monotonic  # in seconds
+        self._monotonic = monotonic
         self.fanout: Fanout[Session] = Fanout(adopt)
         self.batch = 0  # the last one that was delivered
         self.messages_out = 0
@@ -57,8 +68,22 @@ class Writer:
         self._ends: dict[int, int] = {}  # sessions that cannot be closed yet, and the last batch before they were to be
         self._sizes: deque[tuple[int, int]] = deque()  # batches that are not acknowledged, and their sizes
         self._held_bytes = 0
+        self._held_limit_bytes = min(HELD_LIMIT_BYTES, _HELD_OF_ALL_BYTES // settings.workers)
+        self._own_bytes = 0  # that wait for one session each
+        self._stalled_seconds = 0.0
+        self._looked_at = monotonic()
         self._refreshed = 0
         self._resumed_from = 0
+
+    def moment(self) -> float:
+        """Now, in seconds in which this process did not stand still while somebody was behind: they could not be sent
+        anything.
+        """
+        now = self._monotonic()
+        since, self._looked_at = now - self._looked_at, now
+        if self.behind and since > _STALL_SECONDS:
+            self._stalled_seconds += since
+        return now - self._stalled_seconds
 
     # Batches.
 
@@ -69,7 +94,7 @@ class Writer:
         self._held_bytes += size
         merged = self.fanout.merge(operations, self.muted)
         broken: list[Session] = []
-        now = self.now()
+        now = self.moment()
         words = self._ledger.output
         counted = pack_output(batch, 0)
         if faults.ENABLED and merged.deliveries:
@@ -83,6 +108,7 @@ class Writer:
                 words[session.word_slot] = counted | due % DUE_MODULUS
                 if session.pending:
                     session.queue(data, now, before)
+                    self._count_own(session, targets, length)
                 else:
                     try:
                         sent = session.send(data)
@@ -95,6 +121,7 @@ class Writer:
                     if sent < length:
                         session.queue(memoryview(data)[sent:], now, before)
                         self.behind[session.number] = session
+                        self._count_own(session, targets, length)
         if faults.ENABLED and merged.deliveries:
             faults.point("worker.delivered")
         for session in broken:
@@ -104,9 +131,20 @@ class Writer:
         for number, worker in merged.detached:
             self.detach(self.fanout.target(number), worker, before)
         if self.behind:
-            self.check_behind(now)
+            self.check_behind()
         if batch - self._refreshed >= _REFRESH_BATCHES:
             self._refresh(batch)
+
+    def _count_own(self, session: Session, targets: Iterable[Session], length: int) -> None:
+        """Bytes that were put together for one session alone are not shared with the others of its group."""
+        if isinstance(targets, tuple):
+            session.own_bytes += length
+            self._own_bytes += length
+
+    def _discount_own(self, session: Session) -> None:
+        """They are gone."""
+        self._own_bytes -= session.own_bytes
+        session.own_bytes = 0
 
     def acknowledged(self) -> int:
         """The last batch of which, and before which, every byte is in the kernel and every end is done."""
@@ -148,7 +186,7 @@ class Writer:
         session.due = due
         self._ledger.output[session.word_slot] = pack_output(self.batch, due)
         if data:
-            session.queue(data, self.now(), self._resumed_from)
+            session.queue(data, self.moment(), self._resumed_from)
             self.behind[session.number] = session
             self.flush(session)
 
@@ -186,24 +224,28 @@ class Writer:
             self.lose(session)
             done = True
         if done:
-            self.behind.pop(session.number, None)
+            self._not_behind(session)
             if session.closing_since is not None:
                 self.finished.append(session)
 
     def lose(self, session: Session) -> None:
         """Nobody reads there any more. What they said before they went is read to its end all the same."""
         session.lose_output()
-        self.behind.pop(session.number, None)
+        self._not_behind(session)
         if not session.ended:
             self._look(session)
 
     def forget(self, session: Session) -> None:
         """The session is no longer this worker's."""
         self.fanout.remove_session(session.number)
-        self.behind.pop(session.number, None)
+        self._not_behind(session)
         self.detaching.pop(session.number, None)
         self._ends.pop(session.number, None)
         self.muted.discard(session.number)
+
+    def _not_behind(self, session: Session) -> None:
+        self.behind.pop(session.number, None)
+        self._discount_own(session)
 
     def detach(self, session: Session, worker: int, before: int) -> None:
         """Give it to another worker when all that is due to it is written and all that it said is consumed."""
@@ -220,35 +262,46 @@ class Writer:
 
     # Who is behind.
 
-    def check_behind(self, now: float) -> None:
+    def check_behind(self) -> None:
         """End whoever is too far behind; nobody else ever waits for them."""
-        settings = self._settings
+        now = self.moment()
         held_from = self._too_long_held()
         for session in list(self.behind.values()):
             if session.closing_since is not None:
                 if now - session.closing_since > _LAST_WORDS_SECONDS and session.socket is not None:
                     self.finished.append(session)
-            elif session.socket is not None and not session.muted and (
-                session.pending_bytes > settings.max_behind_bytes
-                or now - session.pending[0][0] > settings.max_behind_seconds
-                or session.pending[0][1] <= held_from
-            ):  # fmt: skip
+            elif (
+                session.socket is not None
+                and not session.muted
+                and self._is_too_slow(session, now - session.pending[0][0], held_from)
+            ):
                 self._log(
                     "info",
                     f"session {session.number} ({session.address}) does not read: {session.pending_bytes} bytes and "
                     f"{now - session.pending[0][0]:.0f} s behind; closing it",
                 )
                 session.mute(self.batch)
+                self._discount_own(session)
                 self.muted.add(session.number)
                 self._end(session, "slow")
 
+    def _is_too_slow(self, session: Session, waited_seconds: float, held_from: int) -> bool:
+        settings = self._settings
+        patience = 0.0 if self._own_bytes > HELD_LIMIT_BYTES else _PATIENCE_SECONDS
+        if session.pending_bytes > settings.max_behind_bytes and waited_seconds >= patience:
+            return True
+        patience = 0.0 if self._held_bytes > 2 * self._held_limit_bytes else _HELD_PATIENCE_SECONDS
+        if session.pending[0][1] <= held_from and waited_seconds >= patience:
+            return True
+        return waited_seconds > settings.max_behind_seconds
+
     def _too_long_held(self) -> int:
         """Up to which batch everybody has to be done, so that the router need not keep more than the limit."""
-        if self._held_bytes <= HELD_LIMIT_BYTES:
+        if self._held_bytes <= self._held_limit_bytes:
             return -1
         self.acknowledged()  # it may have fallen
-        excess = self._held_bytes - HELD_LIMIT_BYTES // 2
-        if self._held_bytes <= HELD_LIMIT_BYTES:
+        excess = self._held_bytes - self._held_limit_bytes // 2
+        if self._held_bytes <= self._held_limit_bytes:
             return -1
         for number, size in self._sizes:
             excess -= size

@@ -1,7 +1,8 @@
 """Replace every process by one with the code and the settings of today, one by one; nobody is disconnected.
 
 The settings are read as at the start: the file and the variables as they are now, under the same flags. If they are
-wrong, or the code does not load, nothing is changed. The supervisor itself goes on with the code that it has.
+wrong, or the code does not load, nothing is changed. If a process fails with the new code within the first seconds, all
+of them go back to the code and the settings that they had. The supervisor itself goes on with the code that it has.
 """
 
 from __future__ import annotations

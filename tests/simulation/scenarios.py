@@ -9,7 +9,7 @@ from typing import Any
 from broker import router_state
 from tests.simulation.verdict import check
 from tests.simulation.world import World
-from workers import reader, router, worker
+from workers import reader, router, worker, writer
 
 TURNS = 400
 
@@ -23,31 +23,32 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "goodbye": {"goodbye": True},
 }
 
-SMALL_LIMITS = (
-    (router_state, "BATCH_BYTES", 300),
-    (router_state, "PATIENCE_BYTES", 600),
-    (router, "_OUTBOX_BYTES_TO_WAIT_AT", 200),
-    (router, "_RETAINED_BYTES_TO_WAIT_AT", 3000),
-    (reader, "_IN_FLIGHT_LIMIT_BYTES", 300),
-    (reader, "_LINES_PER_TURN", 2),
-    (worker, "_UNTOLD_BATCHES", 2),
-)
-"""So that a few clients get to where the broker makes some wait for others."""
+LIMITS: dict[str, tuple[tuple[Any, str, float], ...]] = {
+    "small limits": (
+        (router_state, "BATCH_BYTES", 300),
+        (router_state, "PATIENCE_BYTES", 600),
+        (router, "_OUTBOX_BYTES_TO_WAIT_AT", 200),
+        (router, "_RETAINED_BYTES_TO_WAIT_AT", 3000),
+        (reader, "_IN_FLIGHT_LIMIT_BYTES", 300),
+        (reader, "_LINES_PER_TURN", 2),
+        (worker, "_UNTOLD_BATCHES", 2),
+    ),
+    "not reading": ((writer, "_PATIENCE_SECONDS", 0.05),),
+}
+"""So that a few clients get, within a second or two, to where the broker makes some wait for others, or ends them."""
 
 
 @contextmanager
 def limits(scenario: str) -> Iterator[None]:
     """The limits that a scenario runs with."""
-    if scenario != "small limits":
-        yield
-        return
-    before = [getattr(module, name) for module, name, _ in SMALL_LIMITS]
-    for module, name, value in SMALL_LIMITS:
+    changed = LIMITS.get(scenario, ())
+    before = [getattr(module, name) for module, name, _ in changed]
+    for module, name, value in changed:
         setattr(module, name, value)
     try:
         yield
     finally:
-        for (module, name, _), value in zip(SMALL_LIMITS, before, strict=True):
+        for (module, name, _), value in zip(changed, before, strict=True):
             setattr(module, name, value)
 
 

@@ -166,8 +166,7 @@ def check_books(world: World, reference: Reference) -> None:
     router = world.children["router"].process
     assert isinstance(router, RouterProcess)
     for index, view in router.state.views.items():
-        if f"worker-{index}" not in world.children:
-            continue  # what it has not acknowledged is kept until it comes back
+        assert f"worker-{index}" in world.children, f"worker {index} has gone, and is not forgotten"
         assert not view.waiting, f"worker {index} still waits"
         assert view.acknowledged == view.batch, f"worker {index} has acknowledged {view.acknowledged} of {view.batch}"
         assert not view.retained and not view.retained_bytes, f"batches are kept for worker {index}"

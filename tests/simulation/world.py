@@ -7,8 +7,10 @@ kills; `tests.simulation.verdict` says whether all is as it would have been with
 
 from __future__ import annotations
 
+import errno
 import marshal
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -21,7 +23,7 @@ from broker.custodian import Custodian
 from broker.custody import Descriptors
 from broker.framing import FrameReader, decode, encode
 from broker.loop import Loop
-from broker.messages import ASSIGN, KICK, KICKED, LINK, MOVE, REPORT_LOG, SHUTDOWN, STOP
+from broker.messages import ASSIGN, KICK, KICKED, LINK, MOVE, REPORT_LOG, SHUTDOWN, STAFF, STOP
 from broker.settings import Settings, resolve
 from broker.urls import parse_listener_url
 from tests.simulation.clients import ENDINGS, MAX_LINE_BYTES, Client, script_of
@@ -66,15 +68,24 @@ class SimulatedLoop(Loop):
 
 
 class SupervisorFiles(Descriptors):
-    """Custody's duplicates are descriptors of the supervisor, which does not die."""
+    """Custody's duplicates are descriptors of the supervisor, which does not die, but may run out of them.
 
-    def __init__(self, life: Life) -> None:
+    Only when a socket is not given to its first worker: whoever has none yet is turned away then.
+    """
+
+    def __init__(self, life: Life, runs_out: Callable[[], bool]) -> None:
         self.life = life
+        self.runs_out = runs_out
+        self.given: set[int] = set()
 
     def duplicate(self, fd: int) -> int:
+        if fd in self.given and self.runs_out():
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        self.given.add(fd)
         return self.life.open(self.life.files[fd])
 
     def close(self, fd: int) -> None:
+        self.given.discard(fd)
         self.life.close(fd)
 
     def shut_down(self, fd: int) -> None:
@@ -148,9 +159,11 @@ class World:
         self.control_bytes = random.choice([30, 200, 20_000])
         self.settings = self._settings(lines_per_second)
         self.supervisor = Life("supervisor", Random(seed), Fate())
+        self.later: list[Callable[[], None]] = []  # what the custodian wants to do after some time
         self.custodian = Custodian(
             self, [], self.places, SimpleNamespace(record=self._record), lambda workers: None,
-            SupervisorFiles(self.supervisor),
+            SupervisorFiles(self.supervisor, lambda: self.disturbing and random.random() < 0.3),
+            lambda _seconds, callback: self.later.append(callback),
         )  # type: ignore[arg-type]  # fmt: skip
         self.children: dict[str, SimulatedChild] = {}
         self.clients: list[Client] = []
@@ -219,6 +232,7 @@ class World:
             life.dies_at = self.random.randint(1, 20)
         self._run(child, lambda: self._be_born(child, birth))
         if child.spec.role == "router":
+            self._tell_staff()
             for worker in self.of_role("worker"):
                 self._join(child, worker)
         else:
@@ -243,6 +257,9 @@ class World:
             monotonic=lambda: self.now,
             random_bytes=life.random.randbytes,
         )  # type: ignore[arg-type]
+
+    def _tell_staff(self) -> None:
+        self._tell(self.children["router"], (STAFF, [child.spec.index for child in self.of_role("worker")]), [])
 
     def _join(self, router: SimulatedChild, worker: SimulatedChild) -> None:
         if router.alive and worker.alive:
@@ -286,6 +303,7 @@ class World:
         child.state = State.WAITING
         if child.told_to_stop:
             del self.children[child.name]
+            self._tell_staff()
         if child.spec.role == "worker":
             self.custodian.workers_changed()
 
@@ -339,6 +357,8 @@ class World:
                 and (not self.disturbing or random.random() < 0.5)
             ):
                 possible.append(partial(client.connection.client_reads, client.patience))
+        if self.later:
+            possible.append(lambda: self.later.pop(0)())
         if self.unborn and self.custodian.available_workers() and (random.random() < 0.1 or not self.disturbing):
             possible.append(self._connect)
         possible += self._snapshots()
@@ -369,7 +389,7 @@ class World:
         router, source = self.children["router"], self.random.choice(workers)
         chance = self.random.random()
         if chance < 0.05:
-            self._tell(router, (KICK, 1, f"n{self.random.randrange(8)}", "enough"), [])
+            self._tell(router, (KICK, self.turns, f"n{self.random.randrange(8)}", "enough"), [])
         elif chance < 0.15:
             self._scale(workers)
         elif chance < 0.6:
@@ -413,6 +433,7 @@ class World:
     def _add(self, role: str, index: int) -> SimulatedChild:
         child = SimulatedChild(role, index)
         self.children[child.name] = child
+        self._tell_staff()
         self._spawn(child)
         return child
 
