@@ -35,9 +35,9 @@ _FLOOD_LINES: Final = 256
 _BUSY_MEMBERS: Final = 10
 _BUSY_SPEAKERS: Final = 2
 _BUSY_LINES_PER_SECOND: Final = 3000.0
-"""Of all speakers together: a client that does not read is too far behind after about three seconds of that."""
+"""Of all speakers together: a client that does not read is too far behind after five seconds of that."""
 _BUSY_TURN_SECONDS: Final = 0.002
-_DEAF_SECONDS: Final = 4.0
+_DEAF_SECONDS: Final = 7.0
 """So long does one who does not read stay, then comes another."""
 _DEAF_RECEIVE_BYTES: Final = 4096
 
