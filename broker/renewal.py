@@ -21,6 +21,7 @@ from broker.event_log import EventLog
 from broker.loop import Loop
 from broker.messages import STOP, Role
 from broker.reload import FIXED, Load, Reload
+from broker.restart import RestartHistory
 from broker.settings import Settings
 from broker.workforce import Workforce
 
@@ -54,6 +55,7 @@ class Renewal:
         self._events = events
         self._load = load
         self._reload: Reload | None = None
+        self._before: tuple[Code, int] | None = None  # what the last reload has replaced: code, and how many workers
 
     def begin(self, answer: Answer) -> None:
         """Replace every child by one with the code and the settings of today; `answer` gets why not, or None and the
@@ -83,6 +85,7 @@ class Renewal:
         def done(wrong: str | None) -> None:
             self._reload = None
             if wrong is None:
+                self._before = before, workers_before
                 self._events.record("info", "reloaded", "every process has been replaced", "supervisor", os.getpid())
             else:
                 self._events.record(
@@ -134,6 +137,25 @@ class Renewal:
         self._reload.take_back(why)
         child.code = self.code
         self._foreman.spawn_again(child)
+
+    def take_back_late(self, child: Child, why: str) -> bool:
+        """This dead child is one to give up for. Instead it gets the code before the last reload, and so does whoever
+        is started from now on. False if it has that already.
+
+        The others are left alone: the router may have left what only its own code can read.
+        """
+        if self._before is None or self._reload is not None or child.code is not self.code:
+            return False
+        (code, workers), self._before = self._before, None
+        self._events.record(
+            "error", "taken-back", f"the code before the last reload is in force again: {why}", child.name
+        )
+        self._put_in_force(code, workers)
+        for other in self._foreman.children.values():
+            other.history = RestartHistory()
+        child.code = code
+        self._foreman.spawn_again(child)
+        return True
 
     # Within.
 

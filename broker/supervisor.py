@@ -476,6 +476,9 @@ class Supervisor:
         child.history = decision.history
         if decision.delay_seconds is None:
             self.failure = f"{child.name} had to be replaced too often within {self._policy.period_seconds:g} s"
+            if not killed and self.renewal.take_back_late(child, self.failure):
+                self.failure = None
+                return
             self.events.record("error", "gave-up", f"giving up: {self.failure}", child.name)
             self.stop(self.failure)
             return
