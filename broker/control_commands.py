@@ -153,7 +153,7 @@ def _reload(supervisor: Supervisor, request: Request) -> None:
             {"needs_restart": needs_restart} if wrong is None else ControlError(f"nothing was reloaded: {wrong}")
         )
 
-    supervisor.reload(answer)
+    supervisor.renewal.begin(answer)
 
 
 def _kick(supervisor: Supervisor, request: Request) -> None:

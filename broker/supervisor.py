@@ -21,7 +21,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from broker.channel import ChannelClosed, ChannelOverflow, pipe_pair, watch
 from broker.child import CONTEXT, Child, ChildSpec, Death, Reports
@@ -29,7 +29,7 @@ from broker.child_state import Event, State
 from broker.code import Code
 from broker.custodian import Custodian
 from broker.custody import Descriptors
-from broker.errors import ControlError, LocalProtocolError
+from broker.errors import LocalProtocolError
 from broker.event_log import EventLog
 from broker.heartbeats import HeartbeatWatch
 from broker.kicks import Kicks
@@ -52,14 +52,12 @@ from broker.messages import (
     STOP,
     Role,
 )
-from broker.reload import FIXED, Load, Reload
+from broker.reload import Load
+from broker.renewal import Renewal
 from broker.requests import Requests
 from broker.restart import RestartPolicy, add_restart
+from broker.settings import Settings
 from broker.workforce import Workforce
-
-_RELOAD_ORDER: Final[tuple[Role, ...]] = ("worker", "acceptor", "router")
-_OF_OTHERS: Final = ("SIGKILL", "SIGTERM")
-"""Signals by which somebody else ends a child."""
 
 _log = logging.getLogger("broker")
 
@@ -75,7 +73,6 @@ class Supervisor:
         on_running: Callable[[], None],
         load: Load,
     ) -> None:
-        self._code = code
         self.settings = settings = code.settings
         self.listeners = listeners
         self.events = events
@@ -92,12 +89,11 @@ class Supervisor:
         """By the router's account: then the files are evidence, and whoever starts next has to decide about them."""
         self.workforce = Workforce(self, self.loop, events, self.custodian, settings.workers)
         self._on_running = on_running
-        self._load = load
-        self._reload: Reload | None = None
         self._policy = RestartPolicy(settings.restart_intensity, settings.restart_period_seconds)
         self._nice = os.getpriority(os.PRIO_PROCESS, 0)
         self.kicks = Kicks(self)
-        self._requests = Requests(self.loop, settings.state_dir, self.reload)
+        self.renewal = Renewal(self, self.loop, events, load, code)
+        self._requests = Requests(self.loop, settings.state_dir, self.renewal.begin)
         self._goodbye_said = False
         self._journal_void = False  # the router has said that its journal is not to be trusted
         self._messages = {"messages_in": 0, "messages_out": 0}
@@ -198,7 +194,7 @@ class Supervisor:
 
     def _add_child(self, role: Role, index: int) -> Child:
         name = "router" if role == "router" else f"{role}-{index}"
-        child = Child(ChildSpec(name, role, index), self.settings.nice.get(role, self._nice), self._code)
+        child = Child(ChildSpec(name, role, index), self.settings.nice.get(role, self._nice), self.renewal.code)
         self.children[name] = child
         return child
 
@@ -234,9 +230,9 @@ class Supervisor:
             self._restart_or_give_up(child, 0.0)
             return
         except Exception as error:
-            if not self._is_on_probation(child):
+            if not self.renewal.is_on_probation(child):
                 raise
-            self._take_back(child, f"{child.name} cannot be started: {error!r}")
+            self.renewal.take_back(child, f"{child.name} cannot be started: {error!r}")
             return
         assert child.channel is not None
         self.loop.register(child.pidfd, READ, lambda _events: self._on_death(child))
@@ -273,7 +269,7 @@ class Supervisor:
             journal_void=self._journal_void, clock_offset=self._clock_offset, ledger=self.custodian.ledger,
             held=tuple(self.custody.held_of(index)) if is_worker else (),
             elsewhere=self.custody.elsewhere(index) if is_worker else (), last_session=self.custody.last_session,
-            reports=reports, on_probation=self._is_on_probation(child),
+            reports=reports, on_probation=self.renewal.is_on_probation(child),
         )  # fmt: skip
 
     def _tell_staff(self) -> None:
@@ -413,10 +409,7 @@ class Supervisor:
             self.workforce.worker_ready()
         if self.state == "starting":
             self._start_next_role()
-        if self._reload is not None and self._reload.current == child.name:
-            again, child.being_replaced = child.being_replaced, False
-            if not (again and self._replace(child.name)):
-                self._reload.replaced()
+        self.renewal.ready(child)
 
     # Children end.
 
@@ -448,15 +441,11 @@ class Supervisor:
         elif self.state == "stopping":
             child.happen(Event.TOLD_TO_STOP)
             self._forget(child)
-        elif self._is_failure(child, death):
-            self._take_back(child, f"{child.name} {death}{_last_words_of(child)}")
+        elif self.renewal.has_failed(child, death):
+            self.renewal.take_back(child, f"{child.name} {death}{_reason_of(child)}")
         else:
-            in_good_order = child.being_replaced and (death.exit_status == 0 or self._going_back)
-            if self._may_change(child, in_good_order):
-                child.code = self._code
-                child.being_replaced = False
-            if in_good_order:
-                self._spawn_again(child)
+            if self.renewal.change(child, death):
+                self.spawn_again(child)
             else:
                 killed = death.signal == "SIGKILL" and child.condemned_for is None
                 self._restart_or_give_up(child, useful_seconds, killed)
@@ -465,14 +454,13 @@ class Supervisor:
 
     def _record_death(self, child: Child, pid: int | None, death: Death) -> None:
         planned = child.told_to_stop or child.being_replaced
-        reason = f" ({child.condemned_for})" if child.condemned_for else ""
         more: dict[str, Any] = dataclasses.asdict(death)
         if child.last_words:
             more["last_words"] = child.last_words
         self.events.record(
             "info" if planned else "warning",
             "died" if death.signal else "exited",
-            f"{child.name} (PID {pid}) {death}{reason}{_last_words_of(child)}",
+            f"{child.name} (PID {pid}) {death}{_reason_of(child)}",
             child.name, pid, **more,
         )  # fmt: skip
 
@@ -488,6 +476,9 @@ class Supervisor:
         child.history = decision.history
         if decision.delay_seconds is None:
             self.failure = f"{child.name} had to be replaced too often within {self._policy.period_seconds:g} s"
+            if not killed and self.renewal.take_back_late(child, self.failure):
+                self.failure = None
+                return
             self.events.record("error", "gave-up", f"giving up: {self.failure}", child.name)
             self.stop(self.failure)
             return
@@ -498,11 +489,12 @@ class Supervisor:
             delay_seconds=decision.delay_seconds,
         )  # fmt: skip
         if decision.delay_seconds:
-            self.loop.call_later(decision.delay_seconds, partial(self._spawn_again, child))
+            self.loop.call_later(decision.delay_seconds, partial(self.spawn_again, child))
         else:
-            self._spawn_again(child)
+            self.spawn_again(child)
 
-    def _spawn_again(self, child: Child) -> None:
+    def spawn_again(self, child: Child) -> None:
+        """Start the next incarnation of a child, unless there is to be none."""
         if self.state != "stopping" and self.children.get(child.name) is child:
             self._spawn(child)
 
@@ -522,8 +514,8 @@ class Supervisor:
         del self.children[child.name]
         if child.spec.role == "worker":
             self._tell_staff()
-        if self._reload is not None and self._reload.current == child.name and self.state != "stopping":
-            self._reload.replaced()
+        if self.state != "stopping":
+            self.renewal.gone(child)
 
     def _condemn(self, child: Child, reason: str) -> None:
         if child.condemned_for is None:
@@ -532,101 +524,11 @@ class Supervisor:
             self.events.record("error", "killed", f"{child.name}: {reason}; it is killed", child.name, child.pid)
             child.kill(signal.SIGKILL)
 
-    # New code, new settings.
-
-    def reload(self, answer: Callable[[str | None, list[str]], None]) -> None:
-        """Replace every child by one with the code and the settings of today; `answer` gets why not, or None and the
-        settings that need a restart. ControlError if that cannot be now.
-        """
-        if self._reload is not None:
-            raise ControlError("a reload is under way already")
-        fixed: list[str] = []
-        before, workers_before = self._code, self.workforce.wanted
-
-        def put_in_force(new: Code | None) -> list[str]:
-            if new is None:
-                self._put_in_force(before, workers_before)
-                return [child.name for role in _RELOAD_ORDER for child in self.of_role(role)]
-            # Compared as they are written: the classes of what has been loaded anew are others.
-            fixed.extend(
-                name for name in FIXED if repr(getattr(self.settings, name)) != repr(getattr(new.settings, name))
-            )
-            kept = {name: getattr(self.settings, name) for name in FIXED}
-            workers = workers_before if new.settings.workers == self.settings.workers else new.settings.workers
-            self._put_in_force(dataclasses.replace(new, settings=dataclasses.replace(new.settings, **kept)), workers)
-            return [child.name for role in _RELOAD_ORDER for child in self.of_role(role)]
-
-        def done(wrong: str | None) -> None:
-            self._reload = None
-            if wrong is None:
-                self.events.record("info", "reloaded", "every process has been replaced", "supervisor", os.getpid())
-            else:
-                text = f"nothing was reloaded: {wrong}"
-                self.events.record("error", "reload-refused", text, "supervisor", os.getpid())
-            answer(wrong, fixed)
-
-        self.events.record("info", "reloading", "code and settings are read anew", "supervisor", os.getpid())
-        self._reload = Reload(self.loop, self._load, put_in_force, self._replace, done)
-
-    def _put_in_force(self, code: Code, workers: int) -> None:
-        """From here on new children get this code; those that there are get it when they are replaced."""
-        self._code, self.settings = code, code.settings
-        self._policy = RestartPolicy(self.settings.restart_intensity, self.settings.restart_period_seconds)
-        self._watch.settings = self.settings
-        if workers != self.workforce.wanted:
-            self.workforce.scale(workers)
-
-    def _replace(self, name: str) -> bool:
-        """Replace one child, politely; False if there is nothing to replace any more."""
-        child = self.children.get(name)
-        if child is None or child.retiring or child.code is self._code:
-            return False
-        if child.state is State.WAITING and self._may_change(child):
-            child.code = self._code
-            return False
-        child.being_replaced = True
-        if child.state is not State.READY:
-            return True  # it has just died: once its replacement is ready
-        if child.spec.role == "router" and self._going_back:
-            child.kill(signal.SIGKILL)  # told to stop, it would leave what only its own code may be able to read
-            return True
-        self.tell(child, (STOP,))
-        incarnation = child.incarnation
-
-        def insist() -> None:
-            if child.incarnation == incarnation and child.alive:
-                child.kill(signal.SIGKILL)
-                if child.spec.role == "router" and self._reload is not None and self._reload.on_probation:
-                    self._reload.take_back("the router did not end in good order within the time for a stop")
-
-        self.loop.call_later(self.settings.stop_timeout_seconds, insist)
-        return True
-
-    def _take_back(self, child: Child, why: str) -> None:
-        """The new code of a reload has failed as this child, which is dead: have the code before in force again."""
-        assert self._reload is not None
-        self.events.record("error", "taken-back", f"the new code is taken back: {why}", child.name)
-        self._reload.take_back(why)
-        child.code = self._code
-        self._spawn_again(child)
-
-    @property
-    def _going_back(self) -> bool:
-        return self._reload is not None and self._reload.wrong is not None
-
-    def _may_change(self, child: Child, in_good_order: bool = False) -> bool:
-        """Whether other code can go on where a child has ended. A router leaves inputs that its own code must apply,
-        unless it has ended `in_good_order`; but if that code fails, the one before is the best that there is.
-        """
-        return child.spec.role != "router" or in_good_order or self._going_back
-
-    def _is_on_probation(self, child: Child) -> bool:
-        return self._reload is not None and self._reload.on_probation and child.code is self._code
-
-    def _is_failure(self, child: Child, death: Death) -> bool:
-        """Whether the new code of a reload is to blame for the death of a child."""
-        own_end = child.condemned_for is not None or death.signal not in _OF_OTHERS
-        return self._is_on_probation(child) and own_end and not child.told_to_stop
+    def use(self, settings: Settings) -> None:
+        """These are in force from now on."""
+        self.settings = settings
+        self._policy = RestartPolicy(settings.restart_intensity, settings.restart_period_seconds)
+        self._watch.settings = settings
 
     # What others may ask.
 
@@ -671,9 +573,10 @@ class Supervisor:
                 self.stop(f"{signal.Signals(number).name} received")
 
 
-def _last_words_of(child: Child) -> str:
-    """Why it has ended by its own account, the line of it that says most, to be put behind other words."""
-    if not child.last_words:
-        return ""
-    lines = child.last_words.strip().splitlines()
-    return f"; its last words: {lines[0 if child.hopeless else -1]}"
+def _reason_of(child: Child) -> str:
+    """Why it has ended, by others' account and the line of its own that says most: to be put behind other words."""
+    reason = f" ({child.condemned_for})" if child.condemned_for else ""
+    if child.last_words:
+        lines = child.last_words.strip().splitlines()
+        reason += f"; its last words: {lines[0 if child.hopeless else -1]}"
+    return reason

@@ -317,6 +317,34 @@ def test_code_that_fails_as_a_child_is_taken_back_and_nobody_notices(tmp_path: P
         assert {process["state"] for process in broker.processes().values()} == {"ready"}
 
 
+@pytest.mark.parametrize(("file", "name"), [("workers/worker.py", "worker-0"), ("workers/router.py", "router")])
+def test_code_that_fails_later_on_is_taken_back_rather_than_that_the_broker_gives_up(
+    tmp_path: Path, tree: Path, file: str, name: str
+) -> None:
+    midnight = tmp_path / "midnight"
+    strikes = (
+        f"        if __import__('os').path.exists({str(midnight)!r}):\n            raise RuntimeError('a pumpkin')\n"
+    )
+    with crowded(tmp_path, "--restart-intensity", "2", environment=running_from(tree)) as (broker, room):
+        after_wake_up = "    def after_wake_up(self) -> None:\n"
+        change(tree / file, after_wake_up, after_wake_up + strikes)
+        assert broker.run("reload").returncode == 0
+        room.talk()
+        room.settle()
+        midnight.touch()
+        room.talk()
+        room.until(lambda: broker.events("taken-back"), "it is taken back, for whichever fails too often first")
+        room.worker_deaths = 100
+        room.talk()
+        room.settle()
+        assert not broker.events("gave-up")
+        for _ in range(4):
+            old = broker.pids()[name]
+            os.kill(old, signal.SIGKILL)
+            room.until(lambda: broker.pids().get(name) not in (None, old), "the next one has the code before, too")  # noqa: B023
+        room.settle()
+
+
 def test_a_router_that_made_more_batches_before_it_was_taken_back_costs_nobody_the_connection(
     tmp_path: Path, tree: Path
 ) -> None:
