@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from broker.control_client import ask
-from broker.errors import BrokerError
 
 DEADLINE_SECONDS = 20.0
 PROMPT = "请输入姓名: "
@@ -142,11 +141,7 @@ class Broker:
         """Make sure that nothing of it is left."""
         if self.process is None:
             return
-        pids = [self.process.pid]
-        try:
-            pids += self.pids().values()
-        except BrokerError:
-            pids += _children_of(self.process.pid)
+        pids = [self.process.pid, *_children_of(self.process.pid)]
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.kill()

@@ -79,6 +79,7 @@ def test_a_router_may_be_killed_at_any_call(tmp_path: Path) -> None:
     assert kill_everywhere(appends_and_snapshots, tmp_path) > 100
 
 
+@pytest.mark.slow
 def test_a_router_that_syncs_may_be_killed_at_any_call(tmp_path: Path) -> None:
     def life(directory: Path, notes: Notes) -> None:
         appends_and_snapshots(directory, notes, "power")

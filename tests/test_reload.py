@@ -74,7 +74,7 @@ def test_kills_during_a_reload(tmp_path: Path, victim: str) -> None:
         kills = 0
         while process.poll() is None:
             pid = broker.pids().get(victim)
-            if pid is not None and kills < 20:
+            if pid is not None and kills < 8:
                 with contextlib.suppress(ProcessLookupError):  # the reload has been faster
                     os.kill(pid, signal.SIGKILL)
                     kills += 1
@@ -104,18 +104,22 @@ ROUTER_MOMENTS = (
 """Of its replacement: the snapshot that the old one leaves, the recovery of one that comes after it."""
 
 
-def test_a_router_that_dies_at_any_moment_of_its_replacement_has_the_modules_of_its_own_code(tmp_path: Path) -> None:
+@pytest.mark.parametrize("every", [pytest.param(ROUTER_MOMENTS, marks=pytest.mark.slow), ROUTER_MOMENTS[2:4]],
+                         ids=["all", "some"])  # fmt: skip
+def test_a_router_that_dies_at_any_moment_of_its_replacement_has_the_modules_of_its_own_code(
+    tmp_path: Path, every: tuple[tuple[str, ...], ...]
+) -> None:
     """It loads what a router of the same code has dumped, whatever has been loaded since."""
     state = tmp_path / "faults"
     state.mkdir()
-    points = [point for moments in ROUTER_MOMENTS for point in moments]
+    points = [point for moments in every for point in moments]
     environment = {"BROKER_FAULTS": ",".join(f"{p}:1x1" for p in points), "BROKER_FAULTS_STATE": str(state)}
     for point in points:
         (state / f"{point}.hold").touch()
     with crowded(tmp_path, environment=environment) as (broker, room):
         room.talk()
         assert broker.run("reload").returncode == 0  # from here on there is a snapshot to be loaded
-        for moments in ROUTER_MOMENTS:
+        for moments in every:
             room.talk()
             room.settle()
             for point in moments:
@@ -242,8 +246,11 @@ def test_new_code_is_used(tmp_path: Path, tree: Path) -> None:
     ("file", "old", "new", "told"),
     [
         ("broker/phrases.py", "GOODBYE: Final", "GOODBYE: Final Final", "SyntaxError"),
-        ("workers/worker.py", "import select\n", "import selekt\n", "selekt"),
-        ("broker/chat.py", "class Chat(", "raise ValueError('half-written')\n\n\nclass Chat(", "half-written"),
+        pytest.param("workers/worker.py", "import select\n", "import selekt\n", "selekt", marks=pytest.mark.slow),
+        pytest.param(
+            "broker/chat.py", "class Chat(", "raise ValueError('half-written')\n\n\nclass Chat(", "half-written",
+            marks=pytest.mark.slow,
+        ),
         ("broker/router_state.py", "self.run = b\"\"", "self.run = self.rum", "rum"),
         ("workers/entries.py", "ENTRIES: Final", "ENTRY: Final", "ENTRIES"),
     ],
