@@ -30,8 +30,8 @@ _IN_FLIGHT_LIMIT_BYTES: Final = 1024 * 1024
 """Unacknowledged input of all sessions; past it nothing is read until the router has caught up."""
 _NEWCOMER_SECONDS: Final = 1.0
 """For so long somebody is a newcomer."""
-_LATE_EVENTS: Final = 16
-"""Of newcomers and of those who are gone, the router gets so many at a time: some milliseconds of its work."""
+_LATE_EVENTS: Final = 8
+"""Of newcomers and of those who are gone, the router gets so many at a time: about a millisecond of its work."""
 _SHORTEST_PAUSE_SECONDS: Final = 0.02
 """Waking up for every single line of a flood would cost more than it paces."""
 
