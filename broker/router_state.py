@@ -169,6 +169,7 @@ class RouterState:
         view.received = number
         if beyond:  # as with RENUMBER, seen by whoever replays
             view.batch = acknowledged
+            view.owed = True
         while view.retained and view.retained[0][0] <= acknowledged:
             view.retained_bytes -= len(view.retained.popleft()[1])
         view.acknowledged = max(view.acknowledged, acknowledged)
@@ -248,6 +249,7 @@ class RouterState:
     def _renumber(self, _outcome: Outcome, worker: int, batch: int) -> None:
         view = self.view(worker)
         view.batch = max(view.batch, batch)
+        view.owed = True  # a batch that acknowledged something may have had a number that will not be sent again
 
     def _shutdown(self, _outcome: Outcome) -> None:
         self.chat.shutdown(self.now)
@@ -306,12 +308,16 @@ def load(data: bytes, config: ChatConfig) -> RouterState:
     """
     state = pickle.loads(data)
     assert isinstance(state, RouterState)
+    counted = hasattr(state.chat, "invisible")
     for old, new in ((state, RouterState(config)), (state.chat, Chat(config))):
         for name, value in vars(new).items():
             vars(old).setdefault(name, value)
     if state.schema != SCHEMA:
         complete(state)
         state.schema = SCHEMA
+    if not counted:
+        for person in state.chat.people():
+            state.chat.note_modes(person)
     state.chat.config = config
     return state
 

@@ -64,8 +64,8 @@ class SnapshotProcess:
     def reap(self) -> tuple[str | None, float]:
         """Wait for its end: why it failed, None if it did not; and the CPU seconds that it took.
 
-        Of those the caller has spent some itself: on forking, and about as many again on copying pages that it has
-        written to since.
+        Of those the caller has spent some itself: on forking, and, by a rule of thumb, as many again on copying pages
+        that it has written to since.
         """
         _, status, usage = os.wait4(self._pid, 0)
         code = os.waitstatus_to_exitcode(status)

@@ -337,11 +337,22 @@ def test_numbers_go_on_behind_batches_that_only_other_code_has_made() -> None:
     assert not outcome.broken
     assert [batch_in(frame)[0] for _, frame in outcome.frames] == [4]
     assert [number for number, _ in state.view(0).retained] == [4]
-    assert state.apply(3.0, [(RENUMBER, 0, 7)]).frames == []
-    outcome = state.apply(4.0, [(FRAME, 0, frame_of(3, 7, (LINES, 1, 4, b"/help\n")), False)])
-    assert [batch_in(frame)[0] for _, frame in outcome.frames] == [8]
+    outcome = state.apply(3.0, [(RENUMBER, 0, 7)])
+    assert [batch_in(frame)[:2] for _, frame in outcome.frames] == [(8, 2)], "the frame's acknowledgement may be lost"
+    outcome = state.apply(4.0, [(FRAME, 0, frame_of(3, 8, (LINES, 1, 4, b"/help\n")), False)])
+    assert [batch_in(frame)[0] for _, frame in outcome.frames] == [9]
     state.apply(5.0, [(RENUMBER, 0, 5)])
-    assert state.view(0).batch == 8, "they never go back"
+    assert state.view(0).batch == 10, "they never go back"
+
+
+def test_people_are_counted_who_came_before_there_was_a_count() -> None:
+    state = state_with((ATTACHED, 1, 0, "p"), (LINES, 1, 0, b"ann\n"))
+    session = state.chat.find_person("ann")
+    assert session is not None
+    session.modes, session.operator = "io", "root"
+    del state.chat.invisible, state.chat.operators
+    chat = load(state.dump(), ChatConfig()).chat
+    assert (list(chat.invisible), list(chat.operators)) == ([1], [1])
 
 
 # Moves.

@@ -32,6 +32,8 @@ _NEWCOMER_SECONDS: Final = 1.0
 """For so long somebody is a newcomer."""
 _LATE_EVENTS: Final = 8
 """Of newcomers and of those who are gone, the router gets so many at a time: about a millisecond of its work."""
+_LATE_SHARE: Final = 64
+"""And one more for so many of them that wait, or a busy router would keep thousands waiting for minutes."""
 _SHORTEST_PAUSE_SECONDS: Final = 0.02
 """Waking up for every single line of a flood would cost more than it paces."""
 
@@ -154,6 +156,8 @@ class Reader:
             self._read_late(now)
 
     def _queue(self, session: Session) -> None:
+        if session.newcomer_until and self._monotonic() >= session.newcomer_until:
+            session.newcomer_until = 0.0
         if (session.newcomer_until or session.hangup) and session.number not in self._readable:
             self._late[session.number] = session
         else:
@@ -161,12 +165,11 @@ class Reader:
 
     def _read_late(self, now: float) -> None:
         """Give some of those their turn who have just come, or are gone."""
+        # Whatever is in flight: or people who talk without a pause would keep everybody else out.
         before = len(self.events)
-        limit = before + _LATE_EVENTS
-        while self._late and len(self.events) < limit and self._in_flight_bytes < _IN_FLIGHT_LIMIT_BYTES:
+        limit = before + _LATE_EVENTS + len(self._late) // _LATE_SHARE
+        while self._late and len(self.events) < limit:
             session = self._late.pop(next(iter(self._late)))
-            if now >= session.newcomer_until:
-                session.newcomer_until = 0.0
             self._introduce(session)
             self._peek(session, now)
         self._late_unsent = len(self.events) > before

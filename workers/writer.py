@@ -138,13 +138,13 @@ class Writer:
     def _count_own(self, session: Session, targets: Iterable[Session], length: int) -> None:
         """Bytes that were put together for one session alone are not shared with the others of its group."""
         if isinstance(targets, tuple):
-            session.own_bytes += length
-            self._own_bytes += length
+            self._set_own(session, session.own_bytes + length)
 
-    def _discount_own(self, session: Session) -> None:
-        """They are gone."""
-        self._own_bytes -= session.own_bytes
-        session.own_bytes = 0
+    def _set_own(self, session: Session, own_bytes: int) -> None:
+        """It has so many of them, but no more than wait for it."""
+        own_bytes = min(own_bytes, session.pending_bytes)
+        self._own_bytes += own_bytes - session.own_bytes
+        session.own_bytes = own_bytes
 
     def acknowledged(self) -> int:
         """The last batch of which, and before which, every byte is in the kernel and every end is done."""
@@ -227,6 +227,8 @@ class Writer:
             self._not_behind(session)
             if session.closing_since is not None:
                 self.finished.append(session)
+        else:
+            self._set_own(session, session.own_bytes)
 
     def lose(self, session: Session) -> None:
         """Nobody reads there any more. What they said before they went is read to its end all the same."""
@@ -245,7 +247,7 @@ class Writer:
 
     def _not_behind(self, session: Session) -> None:
         self.behind.pop(session.number, None)
-        self._discount_own(session)
+        self._set_own(session, 0)
 
     def detach(self, session: Session, worker: int, before: int) -> None:
         """Give it to another worker when all that is due to it is written and all that it said is consumed."""
@@ -281,7 +283,7 @@ class Writer:
                     f"{now - session.pending[0][0]:.0f} s behind; closing it",
                 )
                 session.mute(self.batch)
-                self._discount_own(session)
+                self._set_own(session, 0)
                 self.muted.add(session.number)
                 self._end(session, "slow")
 
