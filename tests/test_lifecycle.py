@@ -251,6 +251,7 @@ def test_a_terminal_that_nobody_reads_does_not_stop_the_supervisor(tmp_path: Pat
         os.close(writer)
         try:
             wait_until(lambda: broker.run("status").returncode == 0, "it runs")
+            wait_until(lambda: "worker-0" in broker.pids(), "there is a worker")
             for _ in range(3):  # four lines each, and the pipe is full with the first one
                 old = broker.pids()["worker-0"]
                 os.kill(old, signal.SIGKILL)
