@@ -11,7 +11,7 @@ from broker.ledger import Ledger
 from broker.loop import READ
 from broker.messages import ATTACHED, ENDED, LINES
 from broker.settings import resolve
-from workers.reader import _IN_FLIGHT_LIMIT_BYTES, _LATE_EVENTS, Reader
+from workers.reader import _IN_FLIGHT_LIMIT_BYTES, _LATE_EVENTS, _LATE_SHARE, Reader
 from workers.session import Session
 
 HANGUP = 0x2000  # EPOLLRDHUP
@@ -132,9 +132,9 @@ def test_who_ends_before_its_turn_is_announced_first(desk: Desk) -> None:
 
 
 def test_the_more_wait_the_more_are_let_in(desk: Desk) -> None:
-    for number in range(1, 641):
+    for number in range(1, 6 * _LATE_SHARE + 1):
         desk.come(number, b"name\n")
-    assert _LATE_EVENTS + 9 <= len(desk.turn()) <= _LATE_EVENTS + 11
+    assert _LATE_EVENTS + 6 <= len(desk.turn()) <= _LATE_EVENTS + 7
 
 
 def test_nothing_is_owed_by_a_router_that_has_lost_everything(desk: Desk) -> None:

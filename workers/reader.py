@@ -32,7 +32,7 @@ _NEWCOMER_SECONDS: Final = 1.0
 """For so long somebody is a newcomer."""
 _LATE_EVENTS: Final = 8
 """Of newcomers and of those who are gone, the router gets so many at a time: about a millisecond of its work."""
-_LATE_SHARE: Final = 64
+_LATE_SHARE: Final = 512
 """And one more for so many of them that wait, or a busy router would keep thousands waiting for minutes."""
 _SHORTEST_PAUSE_SECONDS: Final = 0.02
 """Waking up for every single line of a flood would cost more than it paces."""
