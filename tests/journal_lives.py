@@ -163,3 +163,30 @@ def failing(code: int, real: Callable[..., Any]) -> Callable[..., Any]:
     assert code in errno.errorcode
     call.__name__ = getattr(real, "__name__", "call")
     return call
+
+
+def names(directory: Path) -> list[str]:
+    """The files there."""
+    return sorted(path.name for path in directory.iterdir())
+
+
+def recovered(directory: Path, run: bytes = RUN) -> Recovered:
+    """What the next router is given, which then ends."""
+    journal = Journal(directory, "process", run)
+    found = journal.recover()
+    journal.close()
+    return found
+
+
+def next_state(directory: Path) -> list[bytes]:
+    """What the next router knows, which then ends."""
+    return state_of(recovered(directory))
+
+
+def raises(error: BaseException) -> Callable[[], bytes]:
+    """A state that cannot be serialised."""
+
+    def serialise() -> bytes:
+        raise error
+
+    return serialise
