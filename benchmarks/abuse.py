@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ from typing import Any, Final
 
 from benchmarks import abusers
 from benchmarks.abusers import Doings, abuser
+from benchmarks.command import parser_of, run_command
 from benchmarks.conductor import Server, measure
 from benchmarks.errors import LoadError
 from benchmarks.fresh_broker import fresh_broker
@@ -30,7 +30,7 @@ from benchmarks.protocols import PROTOCOLS
 from benchmarks.report import describe
 from benchmarks.spread import Spread, ratios, shown, spread
 from benchmarks.tables import as_table
-from broker.errors import BrokerError, UsageError
+from broker.errors import UsageError
 from broker.linux import raise_descriptor_limit
 from broker.urls import parse_listener_url
 
@@ -78,22 +78,11 @@ Round = Mapping[str, Run]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and return the exit status: 0 fine, 1 something was lost or failed, 2 usage, 130 interrupted."""
-    arguments = _parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that everything is put away as after Ctrl-C
-    try:
-        return _run(arguments)
-    except BrokerError as error:
-        print(f"abuse: {error}", file=sys.stderr)
-        return error.exit_status
-    except KeyboardInterrupt:
-        return 130
+    return run_command("abuse", _run, _parser().parse_args(argv))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.abuse", description=__doc__, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = parser_of("abuse", __doc__)
     parser.add_argument("--case", choices=tuple(CASES), action="append", help=f"only this one, and {ALONE}; repeatable")
     parser.add_argument("--protocol", choices=tuple(PROTOCOLS), default="chat", help="of everybody (%(default)s)")
     parser.add_argument(

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.command import parser_of, run_command
 from benchmarks.conductor import Server, measure
 from benchmarks.fresh_broker import fresh_broker
 from benchmarks.plan import Load, plan
@@ -30,23 +30,12 @@ _DESCRIPTORS_BESIDE_CLIENTS = 64
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and return the exit status: 0 fine, 1 something was lost or failed, 2 usage, 130 interrupted."""
-    arguments = _parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that everything is put away as after Ctrl-C
-    try:
-        return _run(arguments)
-    except BrokerError as error:
-        print(f"fanout: {error}", file=sys.stderr)
-        return error.exit_status
-    except KeyboardInterrupt:
-        return 130
+    return run_command("fanout", _run, _parser().parse_args(argv))
 
 
 def _parser() -> argparse.ArgumentParser:
     default = Load()
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.fanout", description=__doc__, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = parser_of("fanout", __doc__)
     server = parser.add_argument_group("the server")
     server.add_argument(
         "--connect", metavar="URL", type=str, help=f"one that runs: {ALLOWED}; of any make, if it speaks IRC"

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.command import parser_of, run_command
 from benchmarks.fresh_broker import fresh_broker
 from broker.chaos.cast import Load
 from broker.chaos.conductor import Conductor
@@ -23,7 +23,7 @@ from broker.chaos.killer import Killer
 from broker.chaos.ledger import faults, percentile
 from broker.chaos.plan import Budget, Strike, Victim
 from broker.control_client import ControlClient
-from broker.errors import BrokerError, UsageError
+from broker.errors import UsageError
 from broker.linux import raise_descriptor_limit
 from broker.urls import parse_listener_url
 
@@ -63,10 +63,7 @@ class Outcome:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and return the exit status: 0 fine, 1 not exact or failed, 2 usage, 130 interrupted."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.pause", description=__doc__, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = parser_of("pause", __doc__)
     parser.add_argument("--case", choices=sorted(CASES), action="append", help="only this one; repeatable")
     parser.add_argument("--kills", metavar="N", type=int, default=20, help="in each case (%(default)s)")
     parser.add_argument(
@@ -78,15 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", metavar="N", type=int, help="instead of the case's own number")
     parser.add_argument("--processes", metavar="N", type=int, default=1, help="load processes (%(default)s)")
     parser.add_argument("--json", action="store_true", help="as JSON")
-    arguments = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that everything is put away as after Ctrl-C
-    try:
-        return _run(arguments)
-    except BrokerError as error:
-        print(f"pause: {error}", file=sys.stderr)
-        return error.exit_status
-    except KeyboardInterrupt:
-        return 130
+    return run_command("pause", _run, parser.parse_args(argv))
 
 
 def _run(arguments: argparse.Namespace) -> int:

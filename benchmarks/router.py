@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Final
 
+from benchmarks.command import parser_of, run_command
 from benchmarks.conductor import Server, measure
 from benchmarks.fresh_broker import fresh_broker
 from benchmarks.plan import Load, plan
@@ -24,7 +24,7 @@ from benchmarks.protocols import PROTOCOLS
 from benchmarks.report import Measurement
 from benchmarks.state_machine import Cost, Script, cost_of
 from benchmarks.tables import as_table
-from broker.errors import BrokerError, UsageError
+from broker.errors import UsageError
 from broker.linux import raise_descriptor_limit
 from broker.urls import parse_listener_url
 
@@ -55,22 +55,11 @@ class Row:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and return the exit status: 0 fine, 1 something was lost or failed, 2 usage, 130 interrupted."""
-    arguments = _parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that everything is put away as after Ctrl-C
-    try:
-        return _run(arguments)
-    except BrokerError as error:
-        print(f"router: {error}", file=sys.stderr)
-        return error.exit_status
-    except KeyboardInterrupt:
-        return 130
+    return run_command("router", _run, _parser().parse_args(argv))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.router", description=__doc__, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = parser_of("router", __doc__)
     parser.add_argument("--part", choices=PARTS, action="append", help="only this table; repeatable")
     parser.add_argument(
         "--protocol", choices=tuple(PROTOCOLS), action="append", help="only this one (default: both); repeatable"

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,6 +19,7 @@ from functools import partial
 from typing import Any, Final
 
 from benchmarks import cpu
+from benchmarks.command import parser_of, run_command
 from benchmarks.conductor import Server, crowd, measure
 from benchmarks.fresh_broker import fresh_broker
 from benchmarks.operations import OPERATIONS, REGISTER, Company
@@ -27,7 +27,7 @@ from benchmarks.plan import Load
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.spread import ratios, shown, spread
 from benchmarks.tables import as_table
-from broker.errors import BrokerError, UsageError
+from broker.errors import UsageError
 from broker.linux import raise_descriptor_limit
 from broker.urls import parse_listener_url
 
@@ -75,22 +75,11 @@ class Experiment:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and return the exit status: 0 fine, 1 something was lost or failed, 2 usage, 130 interrupted."""
-    arguments = _parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that everything is put away as after Ctrl-C
-    try:
-        return _run(arguments)
-    except BrokerError as error:
-        print(f"scaling: {error}", file=sys.stderr)
-        return error.exit_status
-    except KeyboardInterrupt:
-        return 130
+    return run_command("scaling", _run, _parser().parse_args(argv))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.scaling", description=__doc__, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = parser_of("scaling", __doc__)
     parser.add_argument("--table", choices=TABLES, action="append", help="only this one; repeatable")
     parser.add_argument(
         "--protocol", choices=tuple(PROTOCOLS), default="chat",

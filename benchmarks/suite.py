@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import platform
-import signal
 import sys
 import tempfile
 import time
@@ -22,12 +21,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import comparison, picture, report
+from benchmarks.command import parser_of, run_command
 from benchmarks.comparison import Run, Table
 from benchmarks.conductor import measure, measure_rest
 from benchmarks.contestants import BROKERS, Contestant, contestants
 from benchmarks.errors import LoadError
 from benchmarks.loads import LOADS, NamedLoad, quick
-from broker.errors import BrokerError, UsageError
+from broker.errors import UsageError
 from broker.linux import raise_descriptor_limit
 
 _ROUNDS: Final = 5
@@ -37,22 +37,11 @@ _DESCRIPTORS: Final = 64
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and return the exit status: 0 fine, 1 something was lost or failed, 2 usage, 130 interrupted."""
-    arguments = _parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that everything is put away as after Ctrl-C
-    try:
-        return _run(arguments)
-    except BrokerError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return error.exit_status
-    except KeyboardInterrupt:
-        return 130
+    return run_command("bench", _run, _parser().parse_args(argv))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.suite", description=__doc__, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = parser_of("suite", __doc__)
     parser.add_argument(
         "--load", metavar="NAME", action="append", default=[],
         help=f"one of these, repeatable (default: all): {', '.join(LOADS)}",
