@@ -195,19 +195,15 @@ class Delivery:
 
     def stamp_in(self, room: Room) -> Stamp:
         """The moment of a message in a room, and its name if anybody there could ever be told of it."""
-        for format in room.groups:
-            if PROTOCOLS[format.protocol].shows_ids(format.capabilities):
-                return self.next_stamp()
-        return self.moment()
+        return self.next_stamp() if _shows_ids(room) else self.moment()
 
     def ids_in(self, room: Room, count: int) -> tuple[str, ...]:
         """The names of so many messages in a room; none if nobody there could ever be told of them."""
-        for format in room.groups:
-            if PROTOCOLS[format.protocol].shows_ids(format.capabilities):
-                first = self._last_id + 1
-                self._last_id += count
-                return tuple(map(self._message_id, range(first, first + count)))
-        return ()
+        if not _shows_ids(room):
+            return ()
+        first = self._last_id + 1
+        self._last_id += count
+        return tuple(map(self._message_id, range(first, first + count)))
 
     def next_stamp(self) -> Stamp:
         """The moment and the name of a message; names of one broker's run differ from those of all others."""
@@ -228,3 +224,8 @@ class Delivery:
 
     def _close(self, session: Session) -> None:
         self._operations[session.worker].append((CLOSE, session.number))
+
+
+def _shows_ids(room: Room) -> bool:
+    """Whether anybody in the room learns the names that messages have."""
+    return any(PROTOCOLS[format.protocol].shows_ids(format.capabilities) for format in room.groups)

@@ -130,8 +130,8 @@ class Writer:
             self.finish(self.fanout.target(number), now, before)
         for number, worker in merged.detached:
             self.detach(self.fanout.target(number), worker, before)
-        if self.behind:
-            self.check_behind()
+        if self._held_bytes > self._held_limit_bytes or self._own_bytes > HELD_LIMIT_BYTES:
+            self.check_behind()  # otherwise once a second is enough
         if batch - self._refreshed >= _REFRESH_BATCHES:
             self._refresh(batch)
 
