@@ -228,4 +228,7 @@ class Delivery:
 
 def _shows_ids(room: Room) -> bool:
     """Whether anybody in the room learns the names that messages have."""
-    return any(PROTOCOLS[format.protocol].shows_ids(format.capabilities) for format in room.groups)
+    for format in room.groups:  # noqa: SIM110 - a generator would cost as much as all else here, with every message
+        if PROTOCOLS[format.protocol].shows_ids(format.capabilities):
+            return True
+    return False

@@ -29,9 +29,8 @@ from benchmarks.plan import Load, plan
 from benchmarks.protocols import PlainProtocol
 from benchmarks.report import latency_of
 from broker.errors import UsageError
-from broker.messages import PUBLISH, Operation
 from tests.chat_server import ChatServer
-from tests.chat_stage import Stage
+from tests.lying_stage import Lie, LyingStage
 from tests.running import is_gone, wait_until
 
 # The checker, fed with streams of one room: authors 0 and 1, listeners 2 and 3, all in one process.
@@ -327,47 +326,11 @@ def test_a_small_run_is_exact(demand: tuple[str, str], processes: str, protocol:
     assert len(figures["generator_cpu"]["processes"]) == int(processes) + 1
 
 
-Lie = Callable[[bytes, bytes], bytes]
 LIES: dict[str, tuple[Lie, str]] = {
     "lost": (lambda first, second: second, "1 lines lost, 0 too many"),
     "doubled": (lambda first, second: first + second + second, "0 lines lost, 1 too many"),
     "swapped": (lambda first, second: second + first, "all lines, in another order"),
 }
-
-
-class LyingStage(Stage):
-    """A chat that does not keep its word, once: to client 5 it tells what `lie` makes of its 20th and 21st text."""
-
-    def __init__(self, lie: Lie) -> None:
-        super().__init__()
-        self._lie = lie
-        self._texts = 0
-        self._withheld = b""
-
-    def interpret(self, worker: int, operation: Operation) -> None:
-        """Line by line, as it lies about single ones."""
-        if operation[0] != PUBLISH:
-            super().interpret(worker, operation)
-            return
-        _, group, data, excepted = operation
-        for line in data.splitlines(keepends=True):
-            self._publish(worker, (PUBLISH, group, line, excepted))
-
-    def _publish(self, worker: int, operation: Operation) -> None:
-        super().interpret(worker, operation)
-        if b"=" not in operation[2]:
-            return
-        group = self.groups[worker][operation[1]]
-        victim = next(session.number for session in self.chat._sessions.values() if session.name.endswith("00005"))
-        assert victim in group and victim != operation[3]
-        received = self.people[victim].received
-        assert received.endswith(operation[2])
-        self._texts += 1
-        if self._texts == 20:
-            self._withheld = operation[2]
-            del received[-len(operation[2]) :]
-        elif self._texts == 21:
-            received[-len(operation[2]) :] = self._lie(self._withheld, operation[2])
 
 
 SMALL = ("--clients", "6", "--senders", "2", "--seconds", "0.2", "--warm-up", "0", "--patience", "2")
@@ -385,7 +348,7 @@ def test_a_server_that_keeps_its_word() -> None:
 def test_a_server_that_lies_to_one_client_is_found_out(lie: str) -> None:
     change, words = LIES[lie]
     server = ChatServer()
-    server.stage = LyingStage(change)
+    server.stage = LyingStage(change, b"=", "00005", 20)
     with server:
         result = fanout("--connect", server.url, *SMALL)
     assert result.returncode == 1, result.stdout + result.stderr

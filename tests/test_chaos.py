@@ -7,7 +7,6 @@ import random
 import re
 import signal
 import subprocess
-from collections.abc import Callable
 from itertools import islice, pairwise, takewhile
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,9 @@ from broker.chaos.pauses import Kill, Pauses, blamed
 from broker.chaos.plan import Budget, Victim, choose, strikes
 from broker.chaos.script import Texts, oldest_stamp, stamp_of
 from broker.errors import UsageError
-from broker.messages import PUBLISH, Operation
 from broker.urls import parse_listener_url
 from tests.chat_server import ChatServer
-from tests.chat_stage import Stage
+from tests.lying_stage import Lie, LyingStage
 from tests.running import Broker, is_gone, running_broker, wait_until
 
 ROLES = ("acceptor", "router", "worker")
@@ -345,49 +343,12 @@ def _people(broker: Broker) -> list[str]:
 
 # Servers that do not keep their word, over real sockets; tests/test_chaos_checker.py has many more of their lies.
 
-Lie = Callable[[bytes, bytes], bytes]
 LIES: dict[str, tuple[Lie, str]] = {
     "lost": (lambda first, second: second, "lost"),
     "doubled": (lambda first, second: first + second + second, "doubled"),
     "swapped": (lambda first, second: second + first, "reordered"),
     "cut": (lambda first, second: first[: len(first) // 2] + second, "torn"),
 }
-
-
-class LyingStage(Stage):
-    """A chat that tells one client, once, what the lie makes of two of its lines."""
-
-    def __init__(self, lie: Lie) -> None:
-        super().__init__()
-        self.told = False
-        self._lie = lie
-        self._texts = 0
-        self._withheld = b""
-
-    def interpret(self, worker: int, operation: Operation) -> None:
-        """Line by line, as it lies about single ones."""
-        if operation[0] != PUBLISH:
-            super().interpret(worker, operation)
-            return
-        _, group, data, excepted = operation
-        for line in data.splitlines(keepends=True):
-            self._publish(worker, (PUBLISH, group, line, excepted))
-
-    def _publish(self, worker: int, operation: Operation) -> None:
-        super().interpret(worker, operation)
-        if b"lorem" not in operation[2] or self.told:
-            return
-        victim = next(session.number for session in self.chat._sessions.values() if session.name.endswith("00001"))
-        if victim not in self.groups[worker][operation[1]]:
-            return
-        received = self.people[victim].received
-        self._texts += 1
-        if self._texts == 10:
-            self._withheld = operation[2]
-            del received[-len(operation[2]) :]
-        elif self._texts == 11:
-            self.told = True
-            received[-len(operation[2]) :] = self._lie(self._withheld, operation[2])
 
 
 def put_load_on(server: ChatServer, seconds: float) -> Ledger:
@@ -417,7 +378,7 @@ def test_a_server_that_keeps_its_word() -> None:
 def test_a_server_that_lies_is_found_out(lie: str) -> None:
     change, column = LIES[lie]
     server = ChatServer()
-    server.stage = stage = LyingStage(change)
+    server.stage = stage = LyingStage(change, b"lorem", "00001", 10)
     ledger = put_load_on(server, 2)
     assert stage.told
     assert getattr(ledger.tcp, column) == 1, ledger.examples
