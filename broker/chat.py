@@ -14,7 +14,7 @@ classes.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from math import ceil
 from typing import Any, Final
 
@@ -67,31 +67,34 @@ class Chat(Membership):
 
     # Inputs.
 
-    def apply(self, now: float, worker: int, events: Iterable[Event]) -> None:
-        """Apply the events of one frame; LocalProtocolError if the worker broke the rules of `broker.messages`."""
-        self.now = now
-        for event in events:
-            handler = _EVENT_HANDLERS.get(event[0])
-            if handler is None:
-                raise LocalProtocolError(f"worker {worker} sent an event of unknown kind {event[0]!r}")
-            handler(self, worker, event)
+    def apply(self, now: float, worker: int, event: Event) -> None:
+        """Apply an event of a worker; LocalProtocolError if that broke the rules of `broker.messages`."""
+        if event[0] == LINES:  # nearly all are
+            self.now = now
+            self._lines(worker, event)
+            return
+        self._begin(now)
+        handler = _EVENT_HANDLERS.get(event[0])
+        if handler is None:
+            raise LocalProtocolError(f"worker {worker} sent an event of unknown kind {event[0]!r}")
+        handler(self, worker, event)
 
     def expel(self, now: float, number: int) -> None:
         """End a session, if there is one, whose input could not be handled because of a bug of ours."""
-        self.now = now
+        self._begin(now)
         session = self._sessions.get(number)
         if session is not None:
             self.end(session, reason="An error of the server")
 
     def shutdown(self, now: float) -> None:
         """Say goodbye to everybody and close all sessions; so with those who still come."""
-        self.now = now
+        self._begin(now)
         self._closing = True
         self._end_all(list(self._sessions.values()), Closing(), "The chat is closing")
 
     def kick(self, now: float, name: str, reason: str) -> str | None:
         """End somebody's session; return the name as spelled by its owner, None if there is nobody of that name."""
-        self.now = now
+        self._begin(now)
         session = self.find_person(name)
         if session is None:
             return None
@@ -101,7 +104,7 @@ class Chat(Membership):
 
     def tick(self, now: float) -> None:
         """Close the sessions that have not got a name in time, and see to those that are due to be looked at."""
-        self.now = now
+        self._begin(now)
         while self._name_deadlines:
             number, deadline = next(iter(self._name_deadlines.items()))
             if deadline > now:
@@ -137,7 +140,7 @@ class Chat(Membership):
 
     def configured(self, now: float) -> None:
         """`config` is another one than before: tell those who have to know."""
-        self.now = now
+        self._begin(now)
         for protocol in PROTOCOLS.values():
             protocol.reconfigured(self)
 
@@ -256,6 +259,11 @@ class Chat(Membership):
 
     # Within.
 
+    def _begin(self, now: float) -> None:
+        """An input that may be anything but talk."""
+        self.now = now
+        self.forget_voices()
+
     def _message_id(self, number: int) -> str:
         return f"{self.config.run}-{number}"
 
@@ -264,7 +272,7 @@ class Chat(Membership):
             PROTOCOLS[watcher.format.protocol].watched(self, watcher, source, present)
 
     def _answered(self, now: float, request: int, answer: object) -> None:
-        self.now = now
+        self._begin(now)
         number, purpose = self._asked.pop(request, (0, ()))
         session = self._sessions.get(number)
         if session is not None:
@@ -289,6 +297,16 @@ class Chat(Membership):
 
     def _lines(self, worker: int, event: Event) -> None:
         _, number, offset, data = event
+        voice = self._voices.get(number)
+        if voice is not None and voice.session.consumed == offset:
+            heard, messages = PROTOCOLS[voice.session.format.protocol].heard_of(voice, data)
+            if messages:
+                talker = voice.session
+                talker.consumed += len(data)
+                talker.heard_at = talker.spoke_at = self.now
+                self.messages_in += messages
+                self._publish_in(voice.group, heard, number, True, messages)
+                return
         # Of any worker: the one that had it before may still have lines of it under way.
         session = self._sessions.get(number)
         if session is None:
@@ -310,6 +328,7 @@ class Chat(Membership):
             if said:
                 self.messages_in += said
                 return
+        self.forget_voices()
         limit = protocol.longest_line_bytes(self.config.max_line_bytes)
         lines = data.split(b"\n")
         lines.pop()
@@ -394,7 +413,6 @@ def _host_of(peer: str) -> str:
 
 _EVENT_HANDLERS: Final[dict[int, Callable[[Chat, int, Event], None]]] = {
     ATTACHED: Chat._attached,
-    LINES: Chat._lines,
     OVERLONG: Chat._overlong,
     ENDED: Chat._ended,
     ARRIVED: Chat._arrived,

@@ -188,7 +188,7 @@ class RouterState:
                     return
                 event = events.popleft()
                 try:
-                    chat.apply(now, worker, (event,))
+                    chat.apply(now, worker, event)
                 except LocalProtocolError as error:
                     outcome.broken[worker] = str(error)
                 except Exception:
@@ -298,6 +298,7 @@ class RouterState:
 
     def dump(self) -> bytes:
         """The whole state."""
+        self.chat.forget_voices()
         return pickle.dumps(self, pickle.HIGHEST_PROTOCOL)
 
 

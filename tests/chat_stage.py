@@ -89,7 +89,8 @@ class Stage:
     # What the machine does.
 
     def apply(self, worker: int, *events: Event) -> None:
-        self.chat.apply(self.now, worker, list(events))
+        for event in events:
+            self.chat.apply(self.now, worker, event)
         self.pump()
 
     def move(self, person: Person, worker: int) -> None:

@@ -242,7 +242,7 @@ def test_a_message_is_rendered_once_for_each_class_of_capabilities(stage: IrcSta
     stage.chat.take_operations()
     offset = speaker.person.sent
     data = b"PRIVMSG #tea :hi\r\n"
-    stage.chat.apply(stage.now, 0, [(LINES, speaker.person.number, offset, data)])
+    stage.chat.apply(stage.now, 0, (LINES, speaker.person.number, offset, data))
     taken = stage.chat.take_operations()
     assert all(operation[0] == PUBLISH for operations in taken.values() for operation in operations)
     assert sum(map(len, taken.values())) == 6, "three classes on two workers"

@@ -88,7 +88,7 @@ def test_a_worker_that_breaks_the_rules(stage: Stage, event: Event) -> None:
     "event", [(LINES, 7, 0, b"x\n"), (OVERLONG, 7, 0, 5000), (ENDED, 7, "eof")], ids=["lines", "overlong", "ended"]
 )
 def test_events_of_nobody_are_ignored(stage: Stage, event: Event) -> None:
-    stage.chat.apply(0.0, 0, [event])
+    stage.chat.apply(0.0, 0, event)
     assert stage.chat.take_operations() == {}
 
 
@@ -103,7 +103,7 @@ def test_nothing_is_heard_after_the_end(stage: Stage) -> None:
 def test_every_end_is_answered(stage: Stage) -> None:
     ann, nameless = stage.join("ann"), stage.connect()
     for person, operations in ((ann, [(REMOVE, 1, 1), (CLOSE, 1)]), (nameless, [(CLOSE, 2)])):
-        stage.chat.apply(0.0, 0, [(ENDED, person.number, "reset")])
+        stage.chat.apply(0.0, 0, (ENDED, person.number, "reset"))
         assert stage.chat.take_operations() == {0: operations}
     assert stage.chat.session_count == 0
     assert stage.chat.next_deadline() is None
@@ -164,7 +164,8 @@ def test_a_session_that_is_on_its_way_is_known_as_such(stage: Stage) -> None:
     (session,) = stage.chat.sessions_of(0)
     stage.chat.move_session(session, 1)
     assert session.awaited and session.worker == 1
-    stage.chat.apply(0.0, 1, [(ARRIVED, ann.number), (ARRIVED, 4711)])
+    stage.chat.apply(0.0, 1, (ARRIVED, ann.number))
+    stage.chat.apply(0.0, 1, (ARRIVED, 4711))
     assert not session.awaited
 
 
@@ -243,7 +244,7 @@ def test_a_message_costs_one_operation_for_each_worker_and_format(stage: Stage) 
         stage.join(f"p{number}", worker=number % 3, language="en" if number % 3 == 2 else "zh")
     assert take(stage) == {}
     speaker = stage.people[1]
-    stage.chat.apply(0.0, 0, [(LINES, 1, speaker.sent, b"hi\n")])
+    stage.chat.apply(0.0, 0, (LINES, 1, speaker.sent, b"hi\n"))
     taken = take(stage)
     assert {worker: len(operations) for worker, operations in taken.items()} == {0: 1, 1: 1, 2: 1}
     (zero,), (one,), (two,) = taken[0], taken[1], taken[2]
@@ -256,7 +257,7 @@ def test_a_message_costs_one_operation_for_each_worker_and_format(stage: Stage) 
 
 def test_talking_to_oneself_costs_nothing(stage: Stage) -> None:
     ann = stage.join("ann")
-    stage.chat.apply(0.0, 0, [(LINES, ann.number, ann.sent, b"hello?\n")])
+    stage.chat.apply(0.0, 0, (LINES, ann.number, ann.sent, b"hello?\n"))
     assert take(stage) == {}
 
 
@@ -398,6 +399,6 @@ def test_everybody_in_a_room_hears_the_same_order(stage: Stage) -> None:
 
 def test_operations_are_taken_once() -> None:
     chat = Chat(ChatConfig())
-    chat.apply(0.0, 3, [(ATTACHED, 1, 0, "x")])
+    chat.apply(0.0, 3, (ATTACHED, 1, 0, "x"))
     assert chat.take_operations() == {3: [(SEND, 1, "请输入姓名: ".encode())]}
     assert chat.take_operations() == {}

@@ -285,7 +285,7 @@ def test_whispering(stage: Stage) -> None:
         (lambda stage: stage.chat.shutdown(stage.now), Ending.CLOSING),
         (lambda stage: stage.chat.kick(stage.now, "ann", ""), Ending.KICKED),
         (lambda stage: stage.chat.kick(stage.now, "ann", "spam"), Ending.KICKED),
-        (lambda stage: stage.chat.apply(stage.now, 0, [(ENDED, 1, "slow")]), Ending.FELL_BEHIND),
+        (lambda stage: stage.chat.apply(stage.now, 0, (ENDED, 1, "slow")), Ending.FELL_BEHIND),
     ],
 )
 @pytest.mark.parametrize("language", LANGUAGES)

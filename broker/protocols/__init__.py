@@ -15,6 +15,7 @@ from broker.protocols import irc, plain
 if TYPE_CHECKING:
     from broker.chat import Chat
     from broker.sessions import Session, WireFormat
+    from broker.voices import Voice
 
 
 class ChatProtocol(Protocol):
@@ -30,6 +31,19 @@ class ChatProtocol(Protocol):
         """Whole lines of somebody who has a name, of any length: how many there are.
 
         0, and nothing is done, if any of them is more than something plainly said in a room: take them one by one.
+        """
+
+    def heard_of(self, voice: Voice, data: bytes) -> tuple[bytes, int]:
+        """What everybody else in the room gets of these whole lines if the session just goes on talking, and how many
+        there are.
+
+        b"" and 0, and nothing is done, if any of them is more than that.
+        """
+
+    def start_of_speech(self, source: Source, target: str, format: WireFormat) -> bytes:
+        """What stands before the text in each line that tells people of this format what somebody says in a room.
+
+        b"" if that differs from one line to the next.
         """
 
     def overlong(self, chat: Chat, session: Session) -> None:

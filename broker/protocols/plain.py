@@ -26,6 +26,7 @@ from broker.text import clean, decode
 if TYPE_CHECKING:
     from broker.chat import Chat
     from broker.sessions import Phase, Session
+    from broker.voices import Voice
 
 # The functions of a protocol.
 
@@ -42,21 +43,42 @@ def line(chat: Chat, session: Session, data: bytes) -> None:
 
 def monologue(chat: Chat, session: Session, data: bytes) -> int:
     """Lines that are neither commands nor blank, with nothing in them that would have to be removed."""
-    limit = chat.config.max_line_bytes
-    if len(data) > limit and max(map(len, data.split(b"\n"))) > limit:
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n")
+    longest_bytes = chat.config.max_line_bytes
+    if not _is_talk(data, longest_bytes):
         return 0
+    return speak_on(chat, session, data[:-1].split(b"\n"), longest_bytes)
+
+
+def heard_of(voice: Voice, data: bytes) -> tuple[bytes, int]:
+    """The same lines, each after the name."""
+    if not _is_talk(data, voice.longest_bytes):
+        return b"", 0
+    start, texts = voice.start, data[:-1].split(b"\n")
+    return start + (b"\n" + start).join(texts) + b"\n", len(texts)
+
+
+def start_of_speech(source: Source, target: str, format: WireFormat) -> bytes:
+    """The name, and a word of the language."""
+    return plain_render.start_of_speech(source, format.language).encode()
+
+
+def _is_talk(data: bytes, longest_bytes: int) -> bool:
+    """Whether these lines are neither commands nor blank, with nothing in them that would have to be removed."""
     try:
         text = data.decode()
     except UnicodeDecodeError:
-        return 0
-    if "\r" in text:
-        text = text.replace("\r\n", "\n")
-        data = text.encode()
-    if text[0] in "/ \n" or "\n/" in text or "\n " in text or "\n\n" in text:
-        return 0
-    if not text.replace("\n", "").isprintable():
-        return 0
-    return speak_on(chat, session, data[:-1].split(b"\n"))
+        return False
+    return (
+        text[0] not in "/ \n"
+        and text[-1] == "\n"
+        and "\n/" not in text
+        and "\n " not in text
+        and "\n\n" not in text
+        and text.replace("\n", "").isprintable()
+        and (len(data) <= longest_bytes or max(map(len, data.split(b"\n"))) <= longest_bytes)
+    )
 
 
 def overlong(chat: Chat, session: Session) -> None:

@@ -31,6 +31,7 @@ from broker.occasions import (
     Renamed,
     RoomRenamed,
     Said,
+    Source,
     TopicSet,
 )
 from broker.phrases import LANGUAGES, Phrase
@@ -72,11 +73,16 @@ def _said(occasion: Said | Noticed, language: str) -> str:
     return template.format(occasion.source.name, text)
 
 
+def start_of_speech(source: Source, language: str) -> str:
+    """What stands before the text when somebody says something in a room."""
+    return _SAID_START[language].format(source.name)
+
+
 def _monologue(occasion: Monologue, language: str) -> str:
     text = b"\n".join(occasion.texts).decode()
     if not text.replace("\n", "").isprintable():
         return "".join(_said(said, language) for said in occasion.each())
-    start = _SAID_START[language].format(occasion.source.name)
+    start = start_of_speech(occasion.source, language)
     return start + text.replace("\n", "\n" + start) + "\n"
 
 

@@ -81,13 +81,14 @@ def speak(chat: Chat, session: Session, kind: type[Said | Acted], text: str) -> 
         chat.publish_message(room, session, kind(session.source, f"#{room.name.display}", text, chat.stamp_in(room)))
 
 
-def speak_on(chat: Chat, session: Session, texts: list[bytes]) -> int:
+def speak_on(chat: Chat, session: Session, texts: list[bytes], longest_bytes: int) -> int:
     """Say several things at once, and how many; 0, and nothing is done, if they have to be refused."""
     room = chat.first_room_of(session)
     if room is None or speech_refusal(room, session, "text") is not None:
         return 0
     session.spoke_at = chat.now
     chat.publish_monologue(room, session, texts)
+    chat.keep_voice(room, session, b"", longest_bytes)
     return len(texts)
 
 

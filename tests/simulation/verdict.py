@@ -7,7 +7,7 @@ order in which they did. So whatever the workers merged, sent, or sent again, ea
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from broker.chat import Chat, ChatConfig
 from broker.framing import HEADER_BYTES, decode
@@ -28,10 +28,9 @@ class ListeningChat(Chat):
         super().__init__(config)
         self._listener = listener
 
-    def apply(self, now: float, worker: int, events: Iterable[Event]) -> None:
-        for event in events:
-            self._listener("event", now, worker, event)
-            super().apply(now, worker, [event])
+    def apply(self, now: float, worker: int, event: Event) -> None:
+        self._listener("event", now, worker, event)
+        super().apply(now, worker, event)
 
     def tick(self, now: float) -> None:
         self._listener("tick", now)

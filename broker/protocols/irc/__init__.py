@@ -25,14 +25,14 @@ from broker.protocols.irc.message import (
     NO_MESSAGE,
     parse,
 )
-from broker.protocols.irc.messaging import monologue, notice, privmsg, redact, tagmsg
+from broker.protocols.irc.messaging import heard_of, monologue, notice, privmsg, redact, tagmsg
 from broker.protocols.irc.modes import mode
 from broker.protocols.irc.monitor import monitor, watched
 from broker.protocols.irc.multiline import batch, take_line
 from broker.protocols.irc.people import away, ison, setname, userhost, whois, whowas
 from broker.protocols.irc.read_marker import markread
 from broker.protocols.irc.registration import reconfigured
-from broker.protocols.irc.render import relevant, render, shows_ids
+from broker.protocols.irc.render import relevant, render, shows_ids, start_of_speech
 from broker.protocols.irc.request import Request, echo, send_line
 from broker.protocols.irc.server import answered
 from broker.protocols.irc.state import IrcState
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from broker.sessions import Session
 
 __all__ = [
-    "answered", "check", "line", "longest_line_bytes", "monologue", "opened", "overlong", "reconfigured", "relevant",
-    "render", "shows_ids", "turned_away", "watched",
+    "answered", "check", "heard_of", "line", "longest_line_bytes", "monologue", "opened", "overlong",
+    "reconfigured", "relevant", "render", "shows_ids", "start_of_speech", "turned_away", "watched",
 ]  # fmt: skip
 
 

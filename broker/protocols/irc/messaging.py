@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from broker.names import Name
     from broker.rooms import Room
     from broker.sessions import Session
+    from broker.voices import Voice
 
 CTCP: Final = "\x01"
 _ACTION: Final = "ACTION "
@@ -97,24 +98,50 @@ def monologue(chat: Chat, session: Session, data: bytes) -> int:
     if start is None or state is None or state.capabilities & ECHO_MESSAGE:
         return 0
     head = start[0]
-    end = b"\r\n" if data.endswith(b"\r\n") else b"\n"
-    texts = data[len(head) : -len(end)].split(end + head)
-    messages = len(texts)
-    if data.count(b"\n") != messages or data.count(b"\r") != (messages if end == b"\r\n" else 0):
-        return 0
-    if b"" in texts or b"\0" in data or b"\x01" in data or not (data.isascii() or is_utf8(data)):
+    texts = _texts_after(head, data)
+    if not texts:
         return 0
     name = _room_name(start[1], chat.config.max_name_length)
     room = None if name is None else chat.find_room(name)
     if room is None or session.number not in room.members or speech_refusal(room, session, "text") is not None:
         return 0
-    space = min(BODY_BYTES - len(head), text_bytes(session.source, "PRIVMSG", f"#{room.name.display}"))
-    if max(map(len, texts)) > space:
+    longest = min(BODY_BYTES - len(head), text_bytes(session.source, "PRIVMSG", f"#{room.name.display}"))
+    if max(map(len, texts)) > longest:
         return 0
     state.pinged = False
     session.spoke_at = chat.now
     chat.publish_monologue(room, session, texts)
-    return messages
+    chat.keep_voice(room, session, head, longest)
+    return len(texts)
+
+
+def heard_of(voice: Voice, data: bytes) -> tuple[bytes, int]:
+    """Lines that all begin as the voice's do, and are otherwise as `monologue` would have them."""
+    texts = _texts_after(voice.head, data)
+    if not texts or max(map(len, texts)) > voice.longest_bytes:
+        return b"", 0
+    assert voice.session.irc is not None
+    voice.session.irc.pinged = False
+    start = voice.start
+    return start + (b"\r\n" + start).join(texts) + b"\r\n", len(texts)
+
+
+def _texts_after(head: bytes, data: bytes) -> list[bytes]:
+    """The rests of lines that all begin so, if there is nothing special in any of them; otherwise none."""
+    end = b"\r\n" if data.endswith(b"\r\n") else b"\n"
+    texts = data[len(head) : -len(end)].split(end + head)
+    messages = len(texts)
+    if (
+        not data.startswith(head)
+        or data.count(b"\n") != messages
+        or data.count(b"\r") != (messages if end == b"\r\n" else 0)
+        or b"" in texts
+        or b"\0" in data
+        or b"\x01" in data
+        or not (data.isascii() or is_utf8(data))
+    ):
+        return []
+    return texts
 
 
 @lru_cache(maxsize=4096)

@@ -78,6 +78,13 @@ def shows_ids(capabilities: int) -> bool:
     return bool(capabilities & MESSAGE_TAGS)
 
 
+def start_of_speech(source: Source, target: str, format: WireFormat) -> bytes:
+    """The prefix, the command and the target, unless there are tags: those have the time, or a name, in them."""
+    if format.capabilities & (_ALWAYS | MESSAGE_TAGS):
+        return b""
+    return _start_of(source, "PRIVMSG", target)[0].encode()
+
+
 def relevant(occasion: SharedOccasion, capabilities: int) -> int:
     """Those of the capabilities that make a difference to this kind of occasion."""
     return capabilities & (_ALWAYS | _RENDERERS[type(occasion)][1])
