@@ -13,7 +13,7 @@ import errno
 import os
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.context import BaseContext
 from typing import Any, Final
 
@@ -101,6 +101,13 @@ class Channel:
         if self.outbox_bytes + len(frame) > self.outbox_limit_bytes:
             _close_all(descriptors or [])
             raise ChannelOverflow(f"the outbox holds {self.outbox_bytes} bytes that the peer does not read")
+        if not self._outbox and not descriptors:  # nearly always: the kernel takes it at once
+            sent = self._give(frame)
+            if sent == len(frame):
+                return
+            self._outbox.append((memoryview(frame)[sent:], []))
+            self.outbox_bytes += len(frame) - sent
+            return
         self._outbox.append((memoryview(frame), descriptors or []))
         self.outbox_bytes += len(frame)
         if len(self._outbox) == 1:
@@ -110,25 +117,30 @@ class Channel:
         """Give the kernel as much of the outbox as it takes; ChannelClosed if the other end is gone."""
         while self._outbox:
             data, descriptors = self._outbox[0]
-            try:
-                if descriptors:
-                    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
-                    sent = self._socket.sendmsg([data], rights)
-                else:
-                    sent = self._socket.send(data)
-            except BlockingIOError:
+            sent = self._give(data, descriptors)
+            if not sent:
                 return
-            except OSError as error:
-                if error.errno in (errno.ENOBUFS, errno.ETOOMANYREFS):  # too many descriptors in flight; later
-                    return
-                self._broken = True
-                raise ChannelClosed("the other end of the pipe is gone") from None
             _close_all(descriptors)
             self.outbox_bytes -= sent
             if sent < len(data):
                 self._outbox[0] = (data[sent:], [])
                 return
             self._outbox.popleft()
+
+    def _give(self, data: bytes | memoryview, descriptors: Sequence[int] = ()) -> int:
+        """How many bytes the kernel takes now, the descriptors with the first of them; ChannelClosed."""
+        try:
+            if descriptors:
+                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+                return self._socket.sendmsg([data], rights)
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            if error.errno in (errno.ENOBUFS, errno.ETOOMANYREFS):  # too many descriptors in flight; later
+                return 0
+            self._broken = True
+            raise ChannelClosed("the other end of the pipe is gone") from None
 
     def receive(self) -> list[Any]:
         """All whole messages that have arrived, without waiting; [] if none has. Raises as `receive_bodies` does."""
@@ -200,9 +212,10 @@ class DescriptorChannel(Channel):
 
 def watch(loop: Loop, channel: Channel) -> None:
     """Have the loop say when a channel that has something left to write can be written to, and only then."""
-    if channel.wants_write != channel.watched_for_write and not channel.broken:
-        channel.watched_for_write = channel.wants_write
-        loop.modify(channel.fileno(), READ | WRITE if channel.wants_write else READ)
+    wants_write = channel.wants_write
+    if wants_write != channel.watched_for_write and not channel.broken:
+        channel.watched_for_write = wants_write
+        loop.modify(channel.fileno(), READ | WRITE if wants_write else READ)
 
 
 def _close_all(descriptors: list[int]) -> None:

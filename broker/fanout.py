@@ -154,16 +154,15 @@ class Fanout(Generic[Target]):
                     if others:
                         yield (members[author],), others, messages - own
             data = b"".join([entry[1] for entry in entries])
-            if authors or gathered or muted:
-                yield (
-                    [
-                        target
-                        for session, target in members.items()
-                        if session not in authors and session not in gathered and session not in muted
-                    ],
-                    data,
-                    messages,
-                )
+            if gathered or muted:
+                targets = [
+                    target
+                    for session, target in members.items()
+                    if session not in authors and session not in gathered and session not in muted
+                ]
+                yield targets, data, messages
+            elif authors:
+                yield [target for session, target in members.items() if session not in authors], data, messages
             else:
                 yield members.values(), data, messages
 

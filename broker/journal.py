@@ -35,7 +35,7 @@ from broker.snapshot_process import Serialise, SnapshotProcess
 ROTATE_BYTES: Final = 256 * 1024
 """A new router has to replay that much, as a rule: some thousand lines, which take less than a tenth of a second."""
 LIMIT_BYTES: Final = 64 * 1024 * 1024
-SNAPSHOT_SHARE: Final = 0.03
+SNAPSHOT_SHARE: Final = 0.015
 """The part of one CPU's time that snapshots may take, as long as the journals stay below a quarter of their limit."""
 RETRY_SECONDS: Final = 1.0
 

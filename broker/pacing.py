@@ -24,6 +24,13 @@ class TokenBucket:
             self.updated = now
         return int(self.tokens)
 
+    def take_all(self, lines: int, now: float) -> bool:
+        """Spend so many if they may all be read now; otherwise none."""
+        if self.available(now) < lines:
+            return False
+        self.tokens -= lines
+        return True
+
     def spend(self, lines: int) -> None:
         """These lines were read; at most as many as `available` said."""
         self.tokens -= lines

@@ -99,17 +99,19 @@ def schema_of(*kinds: type[Any]) -> tuple[tuple[str, ...], ...]:
 SCHEMA: Final = schema_of(WorkerView, Session, Room, Group, Past, IrcState, OpenBatch)
 
 
-@dataclass(slots=True)
 class Outcome:
     """What a record leads to: frames for workers; replies to the supervisor, and requests, as `Chat.take_requests` has
     them; workers who broke the rules; bugs.
     """
 
-    frames: list[tuple[int, bytes]] = field(default_factory=list)
-    replies: list[tuple[Any, ...]] = field(default_factory=list)
-    requests: list[tuple[Any, ...]] = field(default_factory=list)
-    broken: dict[int, str] = field(default_factory=dict)
-    bugs: list[str] = field(default_factory=list)
+    __slots__ = ("broken", "bugs", "frames", "replies", "requests")
+
+    def __init__(self) -> None:
+        self.frames: list[tuple[int, bytes]] = []
+        self.replies: list[tuple[Any, ...]] = []
+        self.requests: list[tuple[Any, ...]] = []
+        self.broken: dict[int, str] = {}
+        self.bugs: list[str] = []
 
 
 class RouterState:
@@ -152,7 +154,8 @@ class RouterState:
                     outcome.bugs.append(traceback.format_exc())
         self._cut(outcome)
         outcome.requests = self.chat.take_requests()
-        self.outstanding.update((request[1], request) for request in outcome.requests)
+        for request in outcome.requests:
+            self.outstanding[request[1]] = request
         return outcome
 
     def _frame(self, outcome: Outcome, worker: int, body: bytes, held: bool) -> None:
@@ -259,7 +262,7 @@ class RouterState:
     def _cut(self, outcome: Outcome) -> None:
         """Make the next batch for each worker that is to get something, or whose frames are to be acknowledged."""
         operations = self.chat.take_operations()
-        for worker in operations.keys() - self.views.keys():
+        for worker in operations:
             self.view(worker)
         for worker, view in self.views.items():
             batch: list[Operation] | None = operations.get(worker)

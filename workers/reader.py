@@ -150,8 +150,7 @@ class Reader:
             return
         now = self._monotonic()
         while readable and self._in_flight_bytes < _IN_FLIGHT_LIMIT_BYTES:
-            number = next(iter(readable))
-            self._peek(readable.pop(number), now)
+            self._peek(readable.pop(next(iter(readable))), now)
         if self._late and not self._late_unsent and not self._late_frame:
             self._read_late(now)
 
@@ -239,7 +238,13 @@ class Reader:
             session.readable = True  # there may be more than one peek shows
         end = data.rfind(b"\n") + 1
         if end:
-            self._forward_lines(session, data, end, now)
+            lines = data.count(b"\n")
+            buckets = session.buckets
+            if lines > _LINES_PER_TURN or len(buckets) != 1 or not buckets[0].take_all(lines, now):
+                lines, end = self._grant(session, data, lines, end, now)
+            if lines:
+                self.messages_in += lines
+                self._forward(session, (LINES, session.number, session.consumed, data[:end]), end)
         elif len(data) > self._longest_line or session.urgent:
             session.urgent = False
             self._forward(session, (OVERLONG, session.number, session.consumed, len(data)), len(data))
@@ -247,27 +252,6 @@ class Reader:
             # The end of the stream ends its last line.
             self.messages_in += 1
             self._forward(session, (LINES, session.number, session.consumed, data + b"\n"), len(data))
-
-    def _forward_lines(self, session: Session, data: bytes, end: int, now: float) -> None:
-        lines = data.count(b"\n", 0, end)
-        granted = min(lines, _LINES_PER_TURN, self._granted(session, now))
-        if granted < lines:
-            session.readable = True
-            if granted <= 0:
-                if session.reset:
-                    self.end(session, "reset")
-                else:
-                    self._pace(session)
-                return
-            end = 0
-            for _ in range(granted):
-                end = data.index(b"\n", end) + 1
-        if session.bucket is not None:
-            session.bucket.spend(granted)
-        if session.shared_bucket is not None:
-            session.shared_bucket.spend(granted)
-        self.messages_in += granted
-        self._forward(session, (LINES, session.number, session.consumed, data[:end]), end)
 
     def _forward(self, session: Session, event: Event, consumes: int) -> None:
         self.events.append(event)
@@ -277,21 +261,36 @@ class Reader:
 
     # Pacing.
 
-    def _granted(self, session: Session, now: float) -> int:
-        settings = self._settings
+    def _grant(self, session: Session, data: bytes, lines: int, end: int, now: float) -> tuple[int, int]:
+        """How many of the lines in `data`, which are in its first `end` bytes, may be read now, and where they end."""
         if not session.has_buckets:
-            session.has_buckets = True
-            rate, burst = settings.rate_of(session.listener)
-            if settings.is_exempt(session.address):
-                rate = 0.0
-            elif settings.address_rate_lines_per_second:
-                session.shared_bucket = self._address_bucket(session.address, session.number, now)
+            self._give_buckets(session, now)
+        buckets = session.buckets
+        granted = min(lines, _LINES_PER_TURN, *[bucket.available(now) for bucket in buckets])
+        if granted < lines:
+            session.readable = True
+            if granted <= 0:
+                if session.reset:
+                    self.end(session, "reset")
+                else:
+                    self._pace(session)
+                return 0, 0
+            end = 0
+            for _ in range(granted):
+                end = data.index(b"\n", end) + 1
+        for bucket in buckets:
+            bucket.spend(granted)
+        return granted, end
+
+    def _give_buckets(self, session: Session, now: float) -> None:
+        settings = self._settings
+        session.has_buckets = True
+        rate, burst = settings.rate_of(session.listener)
+        if not settings.is_exempt(session.address):
             if rate:
-                session.bucket = TokenBucket(rate, burst, now)
-        granted = _LINES_PER_TURN if session.bucket is None else session.bucket.available(now)
-        if session.shared_bucket is not None:
-            granted = min(granted, session.shared_bucket.available(now))
-        return granted
+                session.buckets += (TokenBucket(rate, burst, now),)
+            if settings.address_rate_lines_per_second:
+                session.buckets += (self._address_bucket(session.address, session.number, now),)
 
     def _address_bucket(self, address: str, number: int, now: float) -> TokenBucket:
         entry = self._addresses.get(address)
@@ -309,8 +308,7 @@ class Reader:
     def _pace(self, session: Session) -> None:
         """Read this session again when a line may be read: until then its input stays in the kernel."""
         session.paced = True
-        buckets = [bucket for bucket in (session.bucket, session.shared_bucket) if bucket is not None]
-        wait = max(bucket.wait_seconds() for bucket in buckets)
+        wait = max(bucket.wait_seconds() for bucket in session.buckets)
 
         def read_on() -> None:
             session.paced = False

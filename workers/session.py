@@ -30,10 +30,10 @@ class Session:
     """One client of this worker. The worker's loop owns every field."""
 
     __slots__ = (
-        "address", "announced", "bucket", "closing_since", "consumed", "detaching", "due", "ended",
+        "address", "announced", "buckets", "closing_since", "consumed", "detaching", "due", "ended",
         "hangup", "has_buckets", "in_flight", "ledger", "listener", "local", "muted", "newcomer_until",
         "number", "own_bytes", "paced", "peer", "pending", "pending_bytes", "readable", "reset", "send",
-        "shared_bucket", "slot", "socket", "urgent", "word_slot", "written",
+        "slot", "socket", "urgent", "word_slot", "written",
     )  # fmt: skip
 
     def __init__(self, number: int, ledger: Ledger) -> None:
@@ -58,8 +58,7 @@ class Session:
         self.paced = False  # a timer will read on
         self.detaching = False  # it goes to another worker
         self.has_buckets = False  # those below are made with the first line, where there are limits
-        self.bucket: TokenBucket | None = None
-        self.shared_bucket: TokenBucket | None = None  # of everybody at this address
+        self.buckets: tuple[TokenBucket, ...] = ()  # its own, and that of everybody at this address
         self.due = 0  # bytes ever due to it, those that wait in `pending` included
         self.written = 0  # of a local socket: bytes that the kernel has taken
         # (when it was due, the last batch before the one that it is of, what is left of it)
