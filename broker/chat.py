@@ -124,7 +124,9 @@ class Chat(Membership):
         """When `tick` will next have something to do; None if there is nothing to wait for."""
         name = next(iter(self._name_deadlines.values()), None)
         check = next(iter(self._check_deadlines.values()), None)
-        return min((each for each in (name, check) if each is not None), default=None)
+        if name is None or check is None:
+            return check if name is None else name
+        return min(name, check)
 
     def verified(self, now: float, request: int, ok: bool) -> None:
         """The answer to the request `verify`: whether the password is the one of the hash."""

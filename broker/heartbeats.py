@@ -16,11 +16,15 @@ from broker.child_state import Event, State
 from broker.event_log import EventLog
 from broker.loop import Loop
 from broker.settings import Settings
-from broker.watchdog import Look, Verdict, judge
+from broker.watchdog import Look, Verdict, judge, until_beat
 from monitor import procfs
 
 _STACK_SECONDS: Final = 0.3
 """How long a child may take to write down its stack: `faulthandler` does it in the signal handler itself."""
+
+
+_LISTENING_SECONDS: Final = 0.01
+"""After the moment when all beat: then their beats have come, and this process is awake because of them."""
 
 
 class HeartbeatWatch:
@@ -32,19 +36,22 @@ class HeartbeatWatch:
         self._children = children
         self.settings = settings
         self._last_check = time.monotonic()
-        loop.call_later(settings.heartbeat_seconds, self._check_all)
+        loop.call_later(self._until_check(), self._check_all)
 
     def _check_all(self) -> None:
         now = time.monotonic()
         late = now - self._last_check > 3 * self.settings.heartbeat_seconds
         self._last_check = now
-        self._loop.call_later(self.settings.heartbeat_seconds, self._check_all)
+        self._loop.call_later(self._until_check(), self._check_all)
         for child in list(self._children.values()):
             if child.state not in (State.STARTING, State.READY):
                 continue
             if late:  # it was this process that was stopped or starved: nobody can be blamed for the time
                 child.last_beat, child.look = now, None
             self._check(child, now)
+
+    def _until_check(self) -> float:
+        return until_beat(time.monotonic(), self.settings.heartbeat_seconds) + _LISTENING_SECONDS
 
     def _check(self, child: Child, now: float) -> None:
         overdue = now - (child.last_beat or child.spawned)

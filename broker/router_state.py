@@ -295,7 +295,7 @@ class RouterState:
     @property
     def retained_bytes(self) -> int:
         """Of all workers together."""
-        return sum(view.retained_bytes for view in self.views.values())
+        return sum([view.retained_bytes for view in self.views.values()])
 
     # Snapshots.
 

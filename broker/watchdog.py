@@ -58,3 +58,11 @@ def judge(earlier: Look, later: Look, patience_seconds: float) -> Verdict:
     if (later.on_cpu_ns - earlier.on_cpu_ns) / elapsed_ns >= BUSY_SHARE:
         return Verdict.LOOPING
     return Verdict.STUCK
+
+
+def until_beat(now: float, period_seconds: float) -> float:
+    """How long to wait for the next heartbeat: all beat at the same moments, so that a machine with nothing else to do
+    can sleep between them.
+    """
+    left = period_seconds - now % period_seconds
+    return left if left >= period_seconds / 2 else left + period_seconds

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from broker.watchdog import Look, Verdict, judge
+from broker.watchdog import Look, Verdict, judge, until_beat
 
 SECOND = 10**9
 
@@ -33,3 +35,11 @@ def test_verdict(state: str, on_cpu: int, waiting: int, verdict: Verdict) -> Non
 
 def test_only_the_ill_are_replaced() -> None:
     assert {verdict for verdict in Verdict if verdict.replace} == {Verdict.STOPPED, Verdict.LOOPING, Verdict.STUCK}
+
+
+@given(st.floats(0, 1e7), st.floats(0.05, 60))
+def test_all_beat_at_the_same_moments(now: float, period: float) -> None:
+    wait = until_beat(now, period)
+    assert period / 2 <= wait <= period * 1.5
+    beats = (now + wait) / period
+    assert abs(beats - round(beats)) * period < 1e-6

@@ -30,6 +30,7 @@ from broker.listeners import Listener
 from broker.loop import READ, WRITE
 from broker.messages import REPORT_BEAT, REPORT_BYTES, REPORT_LAST_WORDS, REPORT_LOG, REPORT_READY, STOP
 from broker.settings import Settings
+from broker.watchdog import until_beat
 from workers.platform import LINUX, Platform
 
 
@@ -125,8 +126,8 @@ class ChildProcess:
 
     def _beat(self) -> None:
         self.beat()
+        self.loop.call_later(until_beat(self.platform.monotonic(), self.settings.heartbeat_seconds), self._beat)
         self.report(REPORT_BEAT, counters=self.counters())
-        self.loop.call_later(self.settings.heartbeat_seconds, self._beat)
 
     def _on_control(self, events: int) -> None:
         try:
