@@ -221,7 +221,8 @@ def tree(tmp_path: Path) -> Path:
     """A copy of the source that may be changed."""
     copy = tmp_path / "tree"
     for package in ("broker", "workers", "monitor"):
-        shutil.copytree(ROOT / package, copy / package)  # with what is compiled of it, for all that stays as it is
+        # With what is compiled of it, for all that stays as it is; but not with what is just being compiled.
+        shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("*.pyc.*"))
     return copy
 
 
