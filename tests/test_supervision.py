@@ -440,7 +440,8 @@ def test_what_is_kept_for_a_worker_that_was_killed_just_before_it_stopped_is_for
     state = tmp_path / "faults"
     state.mkdir()
     environment = {"BROKER_FAULTS": "worker.detached", "BROKER_FAULTS_STATE": str(state)}
-    with running_broker(tmp_path / "state", "--rate-lines-per-second", "0", environment=environment) as broker:
+    options = ("--rate-lines-per-second", "0", "--heartbeat-seconds", "0.2")  # what is kept is told with a heartbeat
+    with running_broker(tmp_path / "state", *options, environment=environment) as broker:
         room = ExactRoom(broker)
         broker.ask("scale", workers=1)
         room.until(lambda: "worker-1" not in broker.processes(), "it has gone")
