@@ -15,7 +15,7 @@ import pytest
 
 from monitor.table import COLUMNS
 from tests.fake_broker import BRISK_SECONDS, FakeBroker
-from tests.running import Broker, running_broker, state_of
+from tests.running import Broker, is_gone, running_broker, state_of, wait_until
 from tests.terminal import ROOT, Terminal, broker_command
 
 
@@ -154,9 +154,9 @@ def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it_again(fake: FakeBroker) 
 def test_a_terminal_that_hangs_up_ends_it(fake: FakeBroker) -> None:
     with top(fake) as terminal:
         terminal.wait_for(lambda: is_drawn(terminal), "it is drawn")
-        process = terminal.process
+        pid = terminal.process.pid
         terminal.hang_up()
-        process.wait(timeout=20)
+        wait_until(lambda: is_gone(pid), "it has ended")
 
 
 def test_keys_come_from_the_terminal_when_standard_input_is_something_else(fake: FakeBroker) -> None:
