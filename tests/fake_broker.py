@@ -3,7 +3,7 @@
 `FakeBroker` starts this module as the supervisor: it forks children that only sleep (one of them, `waiting`, has no
 process and waits for its restart), and answers `processes`, `events` and `nice` as docs/control-protocol.md says. It
 never reaps, so a child that a test kills stays a zombie. Its counters grow by IN_PER_BEAT and OUT_PER_BEAT with each
-heartbeat second of its own clock.
+heartbeat of its own clock.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ IN_PER_BEAT = 50
 OUT_PER_BEAT = 400
 THREADED = "worker-1"
 """This child has two threads more; and worker-0 has a child of its own, titled HELPER."""
+BRISK_SECONDS = 0.35
+"""Between heartbeats, for tests that wait for two of them and care for nothing else about them."""
 HELPER = "lab: \x1b[31m[red]helper"
 """With what a hostile title could hold: an escape sequence, and the markup of a library for terminals."""
 
@@ -45,11 +47,11 @@ def child_names(workers: int) -> list[str]:
 class FakeBroker:
     """A fake supervisor with its children on `state_dir`, ended with everything below it on leaving the context."""
 
-    def __init__(self, state_dir: Path, workers: int = 2, waiting: str = "") -> None:
+    def __init__(self, state_dir: Path, workers: int = 2, waiting: str = "", beat_seconds: float = 1.0) -> None:
         state_dir.mkdir(exist_ok=True)
         self.state_dir = state_dir
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fake_broker", str(state_dir), str(workers), waiting],
+            [sys.executable, "-m", "tests.fake_broker", str(state_dir), str(workers), waiting, str(beat_seconds)],
             stdout=subprocess.PIPE,
             cwd=Path(__file__).parent.parent,
         )
@@ -100,8 +102,9 @@ def _child(name: str, ready: int) -> None:
 
 
 class _Supervisor:
-    def __init__(self, state_dir: Path, workers: int, waiting: str) -> None:
+    def __init__(self, state_dir: Path, workers: int, waiting: str, beat_seconds: float) -> None:
         self.state_dir = state_dir
+        self.beat_seconds = beat_seconds
         self.names = child_names(workers)
         self.lock = PidLock(state_dir)
         self.started = time.monotonic()
@@ -165,7 +168,7 @@ class _Supervisor:
         }
 
     def entry(self, name: str) -> dict[str, Any]:
-        beats, beat_age_seconds = divmod(time.monotonic() - self.started, 1.0)
+        beats, beat_age_seconds = divmod(time.monotonic() - self.started, self.beat_seconds)
         role = name.rpartition("-")[0] or name
         return {
             "name": name,
@@ -223,4 +226,4 @@ class _Supervisor:
 
 
 if __name__ == "__main__":
-    _Supervisor(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]).serve()
+    _Supervisor(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], float(sys.argv[4])).serve()

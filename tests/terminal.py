@@ -15,6 +15,8 @@ import pexpect
 import psutil
 import pyte
 
+from tests.running import is_gone, wait_until
+
 ROOT = Path(__file__).parent.parent
 DEADLINE_SECONDS = 20.0
 
@@ -67,8 +69,9 @@ class Terminal:
             process.kill()
         if not self.shell.closed:
             self.shell.close(force=True)
-        _, alive = psutil.wait_procs(processes, timeout=DEADLINE_SECONDS)
-        assert not alive
+        for process in processes[:1]:  # ours to be reaped; the others are left to PID 1, which may take its time
+            process.wait(DEADLINE_SECONDS)
+        wait_until(lambda: all(is_gone(process.pid) for process in processes), "all processes are gone")
 
     @property
     def process(self) -> psutil.Process:

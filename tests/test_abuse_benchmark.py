@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,7 @@ from benchmarks.cpu import tree
 from benchmarks.errors import LoadError
 from benchmarks.plan import Load
 from broker.urls import ListenerURL, parse_listener_url
-from tests.running import Broker, is_gone, wait_until
+from tests.running import Broker, is_gone, running_broker, wait_until
 
 ABUSES = (abusers.burn, abusers.flood, abusers.talk, abusers.ignore, abusers.storm)
 
@@ -43,10 +44,11 @@ def _children() -> list[int]:
         return [int(pid) for pid in file.read().split()]
 
 
-def test_one_who_never_reads_is_closed_and_another_comes(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_who_never_reads_is_closed_and_another_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(abusers, "_BUSY_LINES_PER_SECOND", 9000.0)
-    monkeypatch.setattr(abusers, "_DEAF_SECONDS", 6.0)
-    with abuser(abusers.ignore, url_of(broker), storm=0):
+    monkeypatch.setattr(abusers, "_DEAF_SECONDS", 3.0)
+    impatient = running_broker(tmp_path / "state", "--max-behind-seconds", "1")
+    with impatient as broker, abuser(abusers.ignore, url_of(broker), storm=0):
         wait_until(lambda: any("does not read" in event["text"] for event in broker.events("log")), "it is closed")
         came = abusers._BUSY_MEMBERS + 1
         wait_until(lambda: broker.processes()["acceptor-0"]["counters"]["messages_in"] > came, "another comes")

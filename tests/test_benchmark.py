@@ -350,7 +350,7 @@ def test_a_server_that_lies_to_one_client_is_found_out(lie: str) -> None:
     server = ChatServer()
     server.stage = LyingStage(change, b"=", "00005", 20)
     with server:
-        result = fanout("--connect", server.url, *SMALL)
+        result = fanout("--connect", server.url, *SMALL, "--patience", "1")
     assert result.returncode == 1, result.stdout + result.stderr
     verdict = json.loads(result.stdout)["verdict"]
     assert verdict["received"] - verdict["expected"] == {"lost": -1, "doubled": 1, "swapped": 0}[lie]

@@ -7,6 +7,8 @@ import random
 import re
 import signal
 import subprocess
+import time
+from collections.abc import Callable
 from itertools import islice, pairwise, takewhile
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from broker.errors import UsageError
 from broker.urls import parse_listener_url
 from tests.chat_server import ChatServer
 from tests.lying_stage import Lie, LyingStage
-from tests.running import Broker, is_gone, running_broker, wait_until
+from tests.running import DEADLINE_SECONDS, Broker, is_gone, running_broker, wait_until
 
 ROLES = ("acceptor", "router", "worker")
 
@@ -222,7 +224,8 @@ def chaos(broker: Broker, *options: str) -> dict[str, Any]:
 def test_a_run_without_kills_is_exact(tmp_path: Path) -> None:
     chat_socket = tmp_path / "state" / "chat.sock"
     with running_broker(tmp_path / "state", "--listen", f"chat+unix:{chat_socket}") as broker:
-        outcome = chaos(broker, *SMALL, "--kill-rate", "0", "--unix-fraction", "0.3", "--processes", "2")
+        brief = ("--rate", "200", "--seconds", "1.5")
+        outcome = chaos(broker, *SMALL, *brief, "--kill-rate", "0", "--unix-fraction", "0.3", "--processes", "2")
         wait_until(lambda: broker.ask("status")["sessions"] == 0, "nobody of the load is left")
     assert (outcome["status"], outcome["verdict"], outcome["faults"]) == (0, "exact", [])
     tcp, unix = outcome["ledger"]["tcp"], outcome["ledger"]["unix"]
@@ -315,7 +318,7 @@ def test_nothing_is_left_of_a_killed_run(shared_broker: Broker) -> None:
 
 def test_who_is_cut_off_is_told(broker: Broker) -> None:
     process = subprocess.Popen(
-        broker.command("chaos", "--json", *SMALL[:-2], "--kill-rate", "0", "--seconds", "100"),
+        broker.command("chaos", "--json", *SMALL, "--rate", "300", "--kill-rate", "0", "--seconds", "100"),
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     wait_until(lambda: broker.ask("status")["messages_in"] > 300, "they talk")
@@ -351,14 +354,16 @@ LIES: dict[str, tuple[Lie, str]] = {
 }
 
 
-def put_load_on(server: ChatServer, seconds: float) -> Ledger:
-    """What a load process finds out about the server."""
+def put_load_on(server: ChatServer, seconds: float, is_enough: Callable[[], bool] = lambda: False) -> Ledger:
+    """What a load process finds out about the server within so many seconds, or less if that is enough."""
     load = Load(clients=8, rooms=1, rate=100, patience_seconds=0.5)
     # Before the server's thread is there: the load processes are forked.
     with Conductor(load, parse_listener_url(server.url), None, seed=3) as conductor, server:
         conductor.wait_until_entered()
         conductor.tell("talk")
-        conductor.listen(seconds)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not is_enough():
+            conductor.listen(0.1)
         conductor.tell("stop")
         for _ in range(600):
             conductor.listen(0.1)
@@ -379,7 +384,7 @@ def test_a_server_that_lies_is_found_out(lie: str) -> None:
     change, column = LIES[lie]
     server = ChatServer()
     server.stage = stage = LyingStage(change, b"lorem", "00001", 10)
-    ledger = put_load_on(server, 2)
+    ledger = put_load_on(server, DEADLINE_SECONDS, lambda: stage.told)
     assert stage.told
     assert getattr(ledger.tcp, column) == 1, ledger.examples
     assert any("00001 in r" in example for example in ledger.examples)

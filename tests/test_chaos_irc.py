@@ -189,7 +189,7 @@ def test_kills_of_anything_with_irc_clients(tmp_path: Path) -> None:
     with running_broker(tmp_path / "state", "--listen", "irc://127.0.0.1:0", "--restart-intensity", "1000") as broker:
         result = broker.run(
             "chaos", "--json", "--protocol", "irc", "--clients", "24", "--rooms", "3", "--rate", "80",
-            "--kill-rate", "2", "--pairs", "--seconds", "5", timeout=100,
+            "--kill-rate", "3.5", "--pairs", "--seconds", "3", timeout=100,
         )  # fmt: skip
         assert result.stderr == "", result.stderr
         outcome = json.loads(result.stdout)

@@ -31,8 +31,8 @@ def chaos(tmp_path: Path, *options: str, settings: tuple[str, ...] = (), timeout
 
 def test_twenty_kills_of_anything_also_at_once(tmp_path: Path) -> None:
     outcome = chaos(
-        tmp_path, "--clients", "40", "--rooms", "4", "--rate", "150", "--kill-rate", "2.5", "--pairs",
-        "--seconds", "11", "--unix-fraction", "0.2",
+        tmp_path, "--clients", "40", "--rooms", "4", "--rate", "150", "--kill-rate", "4", "--pairs",
+        "--seconds", "7", "--unix-fraction", "0.2",
     )  # fmt: skip
     assert len(outcome["kills"]) >= 20
     assert {kill["role"] for kill in outcome["kills"]} == {"acceptor", "router", "worker"}
@@ -41,8 +41,8 @@ def test_twenty_kills_of_anything_also_at_once(tmp_path: Path) -> None:
 
 def test_stopped_is_as_good_as_killed(tmp_path: Path) -> None:
     outcome = chaos(
-        tmp_path, "--clients", "20", "--rooms", "2", "--rate", "50", "--kill-rate", "0.6", "--stop-fraction", "1",
-        "--seconds", "6", settings=QUICKLY_MISSED,
+        tmp_path, "--clients", "20", "--rooms", "2", "--rate", "50", "--kill-rate", "0.9", "--stop-fraction", "1",
+        "--seconds", "4", settings=QUICKLY_MISSED,
     )  # fmt: skip
     assert {kill["signal"] for kill in outcome["kills"]} == {"SIGSTOP"}
 

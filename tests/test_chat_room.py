@@ -102,11 +102,12 @@ def test_a_half_closed_client_is_heard_before_it_is_seen_to_leave(
     room: tuple[Client, Client], shared_broker: Broker
 ) -> None:
     ann, _ = room
-    ann.send("/join lobby")
-    ann.expect("lobby")
+    own = fresh("half")  # in the lobby, those of earlier tests may be seen to leave meanwhile
+    ann.send(f"/join {own}")
+    ann.expect(own)
     name = fresh("pipe")
     sock = socket.create_connection(("127.0.0.1", shared_broker.port), 10)
-    sock.sendall(f"{name}\nhi\nlast words without an end of line".encode())
+    sock.sendall(f"{name}\n/join {own}\nhi\nlast words without an end of line".encode())
     sock.shutdown(socket.SHUT_WR)
     ann.expect(f"{name} 进入了聊天室\n")
     assert ann.lines(3) == [f"{name}说: hi", f"{name}说: last words without an end of line", f"{name} 退出了聊天室"]
@@ -116,11 +117,13 @@ def test_a_half_closed_client_is_heard_before_it_is_seen_to_leave(
 def test_nc_in_a_pipe(shared_broker: Broker) -> None:
     netcat = shutil.which("nc")
     netcat_command = [sys.executable, "-c", _NETCAT] if netcat is None else [netcat, "-N"]
-    listener = shared_broker.client(fresh("listener"))
+    listener, own = shared_broker.client(fresh("listener")), fresh("nc")
+    listener.send(f"/join {own}")
+    listener.expect(own)
     name = fresh("nc")
     subprocess.run(
-        [*netcat_command, "127.0.0.1", str(shared_broker.port)], input=f"{name}\nhello\n".encode(), timeout=20,
-        check=True, stdout=subprocess.DEVNULL,
+        [*netcat_command, "127.0.0.1", str(shared_broker.port)], input=f"{name}\n/join {own}\nhello\n".encode(),
+        timeout=20, check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     listener.expect(f"{name} 进入了聊天室\n")
     assert listener.lines(2) == [f"{name}说: hello", f"{name} 退出了聊天室"]
@@ -236,10 +239,13 @@ def test_private_actions_rooms_and_nick(room: tuple[Client, Client], shared_brok
 
 
 def test_kick(shared_broker: Broker) -> None:
-    ann_name, name = fresh("ann"), fresh("victim")
+    ann_name, name, own = fresh("ann"), fresh("victim"), fresh("room")
     ann = shared_broker.client(ann_name)
     bob = shared_broker.client(name)
-    ann.expect("进入了聊天室\n")
+    for client in (ann, bob):
+        client.send(f"/join {own}")
+        client.expect(f" {own}")
+    ann.expect(f"{name} 进入了聊天室\n")
     result = shared_broker.run("kick", name.upper(), "flooding")
     assert result.returncode == 0, result.stderr
     assert ann.line() == f"{name} 退出了聊天室"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_broker import FakeBroker
+from tests.fake_broker import BRISK_SECONDS, FakeBroker
 
 
 def run_in_shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -24,7 +24,7 @@ def run_in_shell(command: str, **environment: str) -> subprocess.CompletedProces
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("command", ["ps", "ps --json", "ps --csv", "top --once", "events", "renice 1 router"])
 def test_a_full_output_is_told_in_one_line(tmp_path: Path, command: str, unbuffered: str) -> None:
-    with FakeBroker(tmp_path):
+    with FakeBroker(tmp_path, beat_seconds=BRISK_SECONDS):
         done = run_in_shell(f"broker {command} >/dev/full", BROKER_STATE_DIR=str(tmp_path), PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "broker: cannot write the output: No space left on device"
@@ -52,7 +52,7 @@ def test_a_closed_output_is_told_in_one_line(tmp_path: Path, command: str) -> No
 
 
 def test_a_closed_input_is_needed_by_nobody_and_its_number_given_to_nobody(tmp_path: Path) -> None:
-    with FakeBroker(tmp_path):
+    with FakeBroker(tmp_path, beat_seconds=BRISK_SECONDS):
         for command in ("ps", "top", "events", "config"):
             done = run_in_shell(f"broker {command} <&-", BROKER_STATE_DIR=str(tmp_path))
             assert (done.returncode, done.stderr) == (0, "")

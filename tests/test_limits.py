@@ -108,7 +108,8 @@ def test_thirty_seconds_behind_closes_too(tmp_path: Path) -> None:
 
 
 def test_who_reads_is_not_closed_for_what_comes_at_once_after_a_worker_stood_still(tmp_path: Path) -> None:
-    with running_broker(tmp_path / "state", "--rate-lines-per-second", "0") as broker:
+    options = ("--rate-lines-per-second", "0", "--heartbeat-seconds", "0.2")  # counters are told with a heartbeat
+    with running_broker(tmp_path / "state", *options) as broker:
         reader = broker.client("reader")
         worker = wait_until(lambda: worker_with_sessions(broker), "its worker has beaten")
         talker = broker.client("talker")

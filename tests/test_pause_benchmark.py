@@ -11,7 +11,8 @@ from benchmarks.pause import Case, as_json, as_text, measure
 from broker.chaos.cast import Load
 
 
-def test_every_client_and_every_kill_is_in_the_figures() -> None:
+def test_every_client_and_every_kill_is_in_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.pause._WARM_UP_SECONDS", 0.3)
     case = Case("acceptor", clients=12, rooms=2, workers=1)
     outcome = measure(case, Load(case.clients, case.rooms, rate=100), kills=2, between_seconds=0.3)
     assert outcome.faults == []

@@ -23,7 +23,7 @@ from broker.commands import ps
 from monitor import table
 from monitor.snapshot import ProcessRow, Snapshot
 from monitor.stat import stat_of
-from tests.fake_broker import HELPER, IN_PER_BEAT, FakeBroker
+from tests.fake_broker import BRISK_SECONDS, HELPER, IN_PER_BEAT, FakeBroker
 
 ISSUED_KEYS = [
     *("name", "role", "pid", "ppid", "stat", "nice", "zombies", "cpu_percent", "wait_percent", "rss_bytes"),
@@ -38,7 +38,7 @@ SAFE_HELPER = "lab: ?[31m[red]helper"
 
 @pytest.fixture
 def fake(tmp_path: Path) -> Iterator[FakeBroker]:
-    with FakeBroker(tmp_path / "state") as broker:
+    with FakeBroker(tmp_path / "state", beat_seconds=BRISK_SECONDS) as broker:
         yield broker
 
 
@@ -68,7 +68,7 @@ def test_json_has_the_promised_keys_first_and_the_truth_in_them(fake: FakeBroker
     assert by_name[HELPER]["sessions"] is None
     assert by_name[HELPER]["in_per_second"] is None
     assert [record["in_per_second"] for record in records if record["role"] != "other"] == pytest.approx(
-        [2 * IN_PER_BEAT, *[IN_PER_BEAT] * 4], rel=0.25
+        [2 * IN_PER_BEAT / BRISK_SECONDS, *[IN_PER_BEAT / BRISK_SECONDS] * 4], rel=0.25
     ), "though nobody is connected, every rate is known"
 
 

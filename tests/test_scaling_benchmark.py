@@ -93,7 +93,7 @@ def scaling(*options: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_short_run_has_all_figures() -> None:
     result = scaling(
-        "--sessions", "20", "--sessions", "40", "--seconds", "0.5", "--rate", "200", "--rounds", "1", "--cycles", "1",
+        "--sessions", "20", "--sessions", "40", "--seconds", "0.5", "--rate", "1000", "--rounds", "1", "--cycles", "1",
         "--workers", "2", "--json",
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr

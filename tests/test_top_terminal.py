@@ -14,14 +14,20 @@ from pathlib import Path
 import pytest
 
 from monitor.table import COLUMNS
-from tests.fake_broker import FakeBroker
-from tests.running import Broker, running_broker, state_of
+from tests.fake_broker import BRISK_SECONDS, FakeBroker
+from tests.running import Broker, is_gone, running_broker, state_of, wait_until
 from tests.terminal import ROOT, Terminal, broker_command
 
 
 @pytest.fixture
 def fake(tmp_path: Path) -> Iterator[FakeBroker]:
     with FakeBroker(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def brisk(tmp_path: Path) -> Iterator[FakeBroker]:
+    with FakeBroker(tmp_path, beat_seconds=BRISK_SECONDS) as running:
         yield running
 
 
@@ -148,9 +154,9 @@ def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it_again(fake: FakeBroker) 
 def test_a_terminal_that_hangs_up_ends_it(fake: FakeBroker) -> None:
     with top(fake) as terminal:
         terminal.wait_for(lambda: is_drawn(terminal), "it is drawn")
-        process = terminal.process
+        pid = terminal.process.pid
         terminal.hang_up()
-        process.wait(timeout=20)
+        wait_until(lambda: is_gone(pid), "it has ended")
 
 
 def test_keys_come_from_the_terminal_when_standard_input_is_something_else(fake: FakeBroker) -> None:
@@ -275,9 +281,20 @@ def test_killing_asks_first_and_the_zombie_is_red(fake: FakeBroker) -> None:
         terminal.wait_for("is a zombie")
 
 
+FORGETFUL = """
+import sys
+import monitor.view
+from broker.cli import main
+monitor.view.DEPARTED_SECONDS = 2.0
+sys.exit(main(sys.argv[1:]))
+"""
+"""A dashboard that shows the dead for a shorter time."""
+
+
 def test_a_killed_worker_is_seen_explained_and_replaced(broker: Broker) -> None:
     old = broker.pids()["worker-0"]
-    with top(broker) as terminal:
+    command = [sys.executable, "-c", FORGETFUL, "top", "--state-dir", str(broker.state_dir), "--refresh", "0.2"]
+    with Terminal(command) as terminal:
         terminal.wait_for("worker-0")
         terminal.press("/", "worker-0", "\r", "G", "K", "y")
         terminal.wait_for(lambda: broker.pids().get("worker-0") not in (None, old), "it is replaced")
@@ -381,8 +398,8 @@ def test_without_a_broker_it_says_so_in_one_line_on_the_screen_that_was_there(tm
 
 
 @pytest.mark.parametrize("options", [[], ["--once"]])
-def test_piped_it_prints_one_table(fake: FakeBroker, options: list[str]) -> None:
-    result = run("--state-dir", str(fake.state_dir), *options)
+def test_piped_it_prints_one_table(brisk: FakeBroker, options: list[str]) -> None:
+    result = run("--state-dir", str(brisk.state_dir), *options)
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
     assert lines[4].split() == [column.heading for column in COLUMNS]
@@ -391,23 +408,23 @@ def test_piped_it_prints_one_table(fake: FakeBroker, options: list[str]) -> None
     assert "\x1b" not in result.stdout
 
 
-def test_once_on_a_terminal_leaves_it_alone(fake: FakeBroker) -> None:
-    with Terminal(broker_command("top", "--state-dir", str(fake.state_dir), "--once"), 70, 30) as terminal:
+def test_once_on_a_terminal_leaves_it_alone(brisk: FakeBroker) -> None:
+    with Terminal(broker_command("top", "--state-dir", str(brisk.state_dir), "--once"), 70, 30) as terminal:
         assert "status=0" in terminal.wait_for_end()
         assert b"\x1b[?1049h" not in terminal.raw
         assert "├─ router" in terminal.text()
         assert "RSS" not in terminal.text()
 
 
-def test_a_picture_is_saved(fake: FakeBroker, tmp_path: Path) -> None:
+def test_a_picture_is_saved(brisk: FakeBroker, tmp_path: Path) -> None:
     path = tmp_path / "top.svg"
-    result = run("--state-dir", str(fake.state_dir), "--svg", str(path))
+    result = run("--state-dir", str(brisk.state_dir), "--svg", str(path))
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert "worker-1" in path.read_text(encoding="utf-8")
 
 
-def test_a_picture_that_cannot_be_saved_is_one_line(fake: FakeBroker) -> None:
-    result = run("--state-dir", str(fake.state_dir), "--svg", "/nowhere/top.svg")
+def test_a_picture_that_cannot_be_saved_is_one_line(brisk: FakeBroker) -> None:
+    result = run("--state-dir", str(brisk.state_dir), "--svg", "/nowhere/top.svg")
     assert result.returncode == 1
     assert (
         result.stderr
