@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from math import ceil
+from sys import intern
 from typing import Any, Final
 
 from broker.chat_config import ChatConfig
@@ -410,7 +411,8 @@ def _host_of(peer: str) -> str:
     if not colon or not port.isdigit():
         return "localhost"
     host = host.strip("[]")
-    return f"0{host}" if host.startswith(":") else host or "localhost"
+    # Many have the same one: it is there once.
+    return intern(f"0{host}" if host.startswith(":") else host or "localhost")
 
 
 _EVENT_HANDLERS: Final[dict[int, Callable[[Chat, int, Event], None]]] = {

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import socket
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -100,7 +101,7 @@ def accept(listener: Listener) -> Accepted | None:
         pid, uid = peer_credentials(connection)
         return Accepted(connection.detach(), f"uid {uid} pid {pid}", f"uid {uid}", True)
     host, port = peer[0], peer[1]
-    host = host.removeprefix("::ffff:") if "." in host else host
+    host = sys.intern(host.removeprefix("::ffff:") if "." in host else host)  # here, and at whom it is told to
     return Accepted(connection.detach(), f"[{host}]:{port}" if ":" in host else f"{host}:{port}", host, False)
 
 

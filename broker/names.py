@@ -91,10 +91,10 @@ def _parse(text: str, max_length: int) -> Name | NameFault:
         fault = _fault_of(form)
         if fault is not None:
             return fault
-    return Name(display, key)
+    return Name(display, display if key == display else key)  # mostly one string less
 
 
-_parse_again = lru_cache(maxsize=4096)(_parse)
+_parse_again = lru_cache(maxsize=512)(_parse)
 """An IRC client names its channel in every line; what a text gives is always the same."""
 
 
