@@ -5,7 +5,7 @@ to do with the broker; one client floods its room, with the default limits, and 
 and somebody in it never reads; thousands connect, register, join and leave again and again. Prints p50 and p99 of the
 quiet people's deliveries, and the ratio of each p99 to that of being left alone in the same round. The misbehaving are
 on the same machine: what the first two rows differ by is what any busy program there does. Exit status 1 if anything
-of the quiet ones was lost.
+of the quiet ones was lost. With --peer another server is measured, by IRC, whose limits on rates are off.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from benchmarks.command import parser_of, run_command
 from benchmarks.conductor import Server, measure
 from benchmarks.errors import LoadError
 from benchmarks.fresh_broker import fresh_broker
+from benchmarks.peers.program import INSPIRCD, NGIRCD
 from benchmarks.plan import Load, plan
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.report import describe
@@ -35,6 +36,7 @@ from broker.linux import raise_descriptor_limit
 from broker.urls import parse_listener_url
 
 ALONE: Final = "alone"
+PEERS: Final = {peer.name: peer for peer in (INSPIRCD, NGIRCD)}
 _MEMBERS: Final = 5
 _DESCRIPTORS: Final = 1_000
 """Of a process, beside those of the clients; of the broker, too."""
@@ -98,6 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rounds", metavar="N", type=int, default=5, help="turns of each case (%(default)s)")
     parser.add_argument("--workers", metavar="N", type=int, help="of the broker (default: as it likes)")
+    parser.add_argument(
+        "--peer", choices=tuple(PEERS), help="put all this on another server of IRC, if it is installed"
+    )
     parser.add_argument("--json", action="store_true", help="as JSON")
     return parser
 
@@ -118,7 +123,8 @@ def _run(arguments: argparse.Namespace) -> int:
     # Those of one storm are still leaving when the next one comes.
     most = str(min(2 * arguments.storm + arguments.clients, limit - _DESCRIPTORS))
     options = ("--max-connections", most, "--max-connections-per-address", most)
-    names = [name for name in CASES if name == ALONE or name in (arguments.case or CASES)]
+    wanted = [name for name in CASES if arguments.case is None or name == ALONE or name in arguments.case]
+    names = [name for name in wanted if arguments.peer is None or not CASES[name].options]
     rounds = []
     for number in range(arguments.rounds):
         first = number % len(names)
@@ -130,21 +136,36 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _one(case: Case, load: Load, arguments: argparse.Namespace, options: tuple[str, ...]) -> Run:
-    """One turn, on a fresh broker."""
-    listen = f"{arguments.protocol}://127.0.0.1:0"
-    with fresh_broker(listen, arguments.workers, (*options, *case.options)) as status:
-        server = Server(parse_listener_url(status["listeners"][0]), status["pid"], "supervisor")
-        with contextlib.ExitStack() as stack:
-            counters = stack.enter_context(abuser(case.abuse, server.url, arguments.storm)) if case.abuse else None
-            began = time.monotonic()
-            run = measure(load, server)
-            done = 0 if counters is None else counters.total()[1]
-            seconds = time.monotonic() - began
+    """One turn, on a fresh server."""
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(_server(arguments, (*options, *case.options)))
+        counters = stack.enter_context(abuser(case.abuse, server.url, arguments.storm)) if case.abuse else None
+        began = time.monotonic()
+        run = measure(load, server)
+        done = 0 if counters is None else counters.total()[1]
+        seconds = time.monotonic() - began
     if run.latency is None:
         raise LoadError(f"{case.title}: nothing was delivered in {load.seconds:g} s")
-    assert run.server is not None, "a fresh broker's PID is known"
+    assert run.server is not None, "a fresh server's PID is known"
     cores = sum(process.seconds for process in run.server) / run.seconds
     return Run(run.latency.p50, run.latency.p99, cores, done / seconds, run.verdict.problems)
+
+
+@contextlib.contextmanager
+def _server(arguments: argparse.Namespace, options: tuple[str, ...]) -> Iterator[Server]:
+    if arguments.peer is not None:
+        peer = PEERS[arguments.peer]
+        path = peer.find()
+        if path is None:
+            raise UsageError(
+                f"--peer {arguments.peer}: there is no program {peer.program}; install it, or leave this out"
+            )
+        with peer.running(path) as server:
+            yield server
+        return
+    listen = f"{arguments.protocol}://127.0.0.1:0"
+    with fresh_broker(listen, arguments.workers, options) as status:
+        yield Server(parse_listener_url(status["listeners"][0]), status["pid"], "supervisor")
 
 
 def as_text(load: Load, rounds: Sequence[Round]) -> str:
@@ -160,7 +181,7 @@ def as_text(load: Load, rounds: Sequence[Round]) -> str:
             shown(cores, 100, 0),
             shown(abuse, 1, 0) if abuse.greatest else "",
         ])  # fmt: skip
-    headings = ["quiet people", "p50 ms", "p99 ms", "p99 of alone", "broker CPU %", "abuse/s"]
+    headings = ["quiet people", "p50 ms", "p99 ms", "p99 of alone", "server CPU %", "abuse/s"]
     faults = [f"  {name} FAILED: {fault}" for runs in rounds for name, run in runs.items() for fault in run.faults]
     return "\n".join([as_table(describe(load), headings, lines), *faults])
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks import abusers
-from benchmarks.abuse import ALONE, Run, as_json, as_text
+from benchmarks.abuse import ALONE, Run, as_json, as_text, main
 from benchmarks.abusers import Doings, abuser
 from benchmarks.cpu import tree
 from benchmarks.errors import LoadError
+from benchmarks.peers.program import Peer
 from benchmarks.plan import Load
 from broker.urls import ListenerURL, parse_listener_url
 from tests.running import Broker, is_gone, running_broker, wait_until
@@ -104,6 +105,14 @@ def test_a_short_run_has_all_figures(protocol: str) -> None:
         (only,) = case["runs"]
         assert only["faults"] == [] and 0 < only["p50_seconds"] <= only["p99_seconds"]
     assert cases[ALONE]["p99_of_alone"]["median"] == 1
+
+
+def test_a_peer_that_is_not_installed_is_said_to_be_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Peer, "find", lambda _: None)
+    assert main(["--peer", "InspIRCd", "--rounds", "1"]) == 2
+    assert "there is no program inspircd; install it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
