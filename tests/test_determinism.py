@@ -112,7 +112,7 @@ def record(seed: int, length: int) -> list[Input]:
                 data = b"".join(line(session) for _ in range(random.randrange(1, 5)))
                 events.append((OVERLONG, session, sent, 70) if kind < 0.1 else (LINES, session, sent, data))
                 live[session] = (worker, sent + (70 if kind < 0.1 else len(data)))
-            inputs.append(("apply", (now, worker, events)))
+            inputs += [("apply", (now, worker, event)) for event in events]
         elif chance < 0.95:
             inputs.append(("tick", (now,)))
         elif chance < 0.98:

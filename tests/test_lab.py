@@ -284,6 +284,18 @@ def test_without_permission_the_raised_one_is_left_out_by_name(tmp_path: Path) -
     unprivileged(trial)
 
 
+def test_a_terminal_whose_processes_have_ended_is_given_up_silently() -> None:
+    """They may be the first to be killed; its master then reads EIO."""
+    reader, writer = os.pipe()
+    code = f"from monitor.lab.states import _own_a_terminal; _own_a_terminal('lab-S', {writer}, 1)"
+    done = subprocess.run([sys.executable, "-c", code], pass_fds=[writer], capture_output=True, text=True, timeout=30)
+    os.close(writer)
+    with os.fdopen(reader) as told:
+        pid = int(told.read())
+    assert (done.returncode, done.stderr) == (0, "")
+    wait_until(lambda: is_gone(pid), "its processes have ended")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -304,7 +304,8 @@ FAILS_AS_A_CHILD = {
     "a worker cannot start": (
         "workers/worker.py", "        self.ledger = birth.ledger\n", "        self.ledger = birth.legder\n", "legder"),
     "a worker fails when clients speak": (
-        "workers/reader.py", "        self.messages_in += granted\n", "        self.messages_im += 1\n", "messages_im"),
+        "workers/reader.py", "                self.messages_in += lines\n",
+        "                self.messages_im += 1\n", "messages_im"),
     "a worker is killed by a signal of its own doing": (
         "workers/worker.py", "    def after_wake_up(self) -> None:\n",
         "    def after_wake_up(self) -> None:\n        __import__('os').abort()\n", "SIGABRT"),
