@@ -21,6 +21,7 @@ from typing import Any, Final
 from benchmarks import cpu
 from benchmarks.command import parser_of, run_command
 from benchmarks.conductor import Server, crowd, measure
+from benchmarks.errors import LoadError
 from benchmarks.fresh_broker import fresh_broker
 from benchmarks.operations import OPERATIONS, REGISTER, Company
 from benchmarks.plan import Load
@@ -172,6 +173,10 @@ def _deliveries(arguments: argparse.Namespace, load: Load) -> Run:
         run = measure(load, _server(status))
     assert run.server is not None, "a fresh broker's PID is known"
     seconds = sum(process.seconds for process in run.server)
+    if not seconds:
+        raise LoadError(
+            f"in {run.seconds:g} s the broker used too little CPU to be measured: take more, or a higher rate"
+        )
     figures = {"deliveries_per_cpu_second": run.deliveries / seconds, "server_cores": seconds / run.seconds}
     if run.latency is not None:
         figures["p99_seconds"] = run.latency.p99

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from benchmarks import scaling as scaling_benchmark
 from benchmarks.cpu import settled_seconds, tree
 from benchmarks.errors import LoadError
 from benchmarks.fresh_broker import fresh_broker
@@ -104,6 +107,17 @@ def test_a_short_run_has_all_figures() -> None:
         assert row["runs"][0]["faults"] == [] and row["runs"][0]["figures"]["deliveries_per_cpu_second"] > 0
     assert [row["sessions"] for row in operations["rows"]] == [20, 40]
     assert set(operations["rows"][1]["ratios"]) == {REGISTER, *OPERATIONS}
+
+
+def test_too_little_cpu_to_be_measured_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Clock ticks of 10 ms are what /proc counts in."""
+    monkeypatch.setattr(scaling_benchmark, "measure", lambda *_: SimpleNamespace(server=[], seconds=0.1))
+    status = {"listeners": ["irc://127.0.0.1:1"], "pid": 1}
+    monkeypatch.setattr(scaling_benchmark, "fresh_broker", lambda *_: contextlib.nullcontext(status))
+    assert scaling_benchmark.main(["--table", "sessions", "--sessions", "20", "--rounds", "1"]) == 1
+    assert "too little CPU" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
