@@ -5,7 +5,8 @@ to do with the broker; one client floods its room, with the default limits, and 
 and somebody in it never reads; thousands connect, register, join and leave again and again. Prints p50 and p99 of the
 quiet people's deliveries, and the ratio of each p99 to that of being left alone in the same round. The misbehaving are
 on the same machine: what the first two rows differ by is what any busy program there does. Exit status 1 if anything
-of the quiet ones was lost. With --peer another server is measured, by IRC, whose limits on rates are off.
+of the quiet ones was lost. With --peer another server is measured, by IRC, with its limits
+on rates off: all but the case that is about a setting of the broker.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = parser_of("abuse", __doc__)
     parser.add_argument("--case", choices=tuple(CASES), action="append", help=f"only this one, and {ALONE}; repeatable")
-    parser.add_argument("--protocol", choices=tuple(PROTOCOLS), default="chat", help="of everybody (%(default)s)")
+    parser.add_argument("--protocol", choices=tuple(PROTOCOLS), help="of everybody, on the broker (chat)")
     parser.add_argument(
         "--clients", metavar="N", type=int, default=100, help=f"quiet people, in rooms of {_MEMBERS} (%(default)s)"
     )
@@ -117,6 +118,7 @@ def _run(arguments: argparse.Namespace) -> int:
         seconds=arguments.seconds, warm_up_seconds=arguments.warm_up,
     )  # fmt: skip
     plan(load)  # what makes no sense is said before a broker is started for it
+    _check_peer(arguments)
     limit = raise_descriptor_limit()
     if arguments.storm + _DESCRIPTORS > limit:
         raise UsageError(f"--storm {arguments.storm}: the hard limit on open descriptors is {limit} (ulimit -Hn)")
@@ -131,8 +133,28 @@ def _run(arguments: argparse.Namespace) -> int:
         order = (*names[first:], *names[:first])
         runs = {name: _one(CASES[name], load, arguments, options) for name in order}
         rounds.append({name: runs[name] for name in names})
-    print(json.dumps(as_json(load, rounds), indent=2) if arguments.json else as_text(load, rounds))
+    server = arguments.peer or f"broker, {arguments.protocol or 'chat'}"
+    if arguments.json:
+        print(json.dumps(as_json(load, rounds, server), indent=2))
+    else:
+        print(as_text(load, rounds, server))
     return int(any(run.faults for runs in rounds for run in runs.values()))
+
+
+def _check_peer(arguments: argparse.Namespace) -> None:
+    """UsageError if what is asked for makes no sense on another server."""
+    if arguments.peer is None:
+        return
+    for given, option in ((arguments.protocol, "--protocol"), (arguments.workers, "--workers")):
+        if given is not None:
+            raise UsageError(f"{option} is about the broker: leave it out, or --peer")
+    for name in arguments.case or ():
+        if CASES[name].options:
+            raise UsageError(f"--case {name} is about a setting of the broker: leave it out, or --peer")
+    most = PEERS[arguments.peer].most_clients
+    stormy = arguments.case is None or "storm" in arguments.case
+    if stormy and arguments.storm + arguments.clients > most:
+        raise UsageError(f"--storm {arguments.storm}: {arguments.peer} is for at most {most} clients in all")
 
 
 def _one(case: Case, load: Load, arguments: argparse.Namespace, options: tuple[str, ...]) -> Run:
@@ -163,12 +185,12 @@ def _server(arguments: argparse.Namespace, options: tuple[str, ...]) -> Iterator
         with peer.running(path) as server:
             yield server
         return
-    listen = f"{arguments.protocol}://127.0.0.1:0"
+    listen = f"{arguments.protocol or 'chat'}://127.0.0.1:0"
     with fresh_broker(listen, arguments.workers, options) as status:
         yield Server(parse_listener_url(status["listeners"][0]), status["pid"], "supervisor")
 
 
-def as_text(load: Load, rounds: Sequence[Round]) -> str:
+def as_text(load: Load, rounds: Sequence[Round], server: str) -> str:
     """The table for a person: medians, ranges, and ratios to being left alone."""
     lines = []
     for name in rounds[0]:
@@ -183,10 +205,10 @@ def as_text(load: Load, rounds: Sequence[Round]) -> str:
         ])  # fmt: skip
     headings = ["quiet people", "p50 ms", "p99 ms", "p99 of alone", "server CPU %", "abuse/s"]
     faults = [f"  {name} FAILED: {fault}" for runs in rounds for name, run in runs.items() for fault in run.faults]
-    return "\n".join([as_table(describe(load), headings, lines), *faults])
+    return "\n".join([as_table(f"{server}: {describe(load)}", headings, lines), *faults])
 
 
-def as_json(load: Load, rounds: Sequence[Round]) -> dict[str, Any]:
+def as_json(load: Load, rounds: Sequence[Round], server: str) -> dict[str, Any]:
     """All figures of all runs; units are in the keys."""
     cases = {
         name: {
@@ -196,7 +218,7 @@ def as_json(load: Load, rounds: Sequence[Round]) -> dict[str, Any]:
         }
         for name in rounds[0]
     }
-    return {"load": asdict(load), "cases": cases}
+    return {"server": server, "load": asdict(load), "cases": cases}
 
 
 def _values(rounds: Sequence[Round], name: str, key: str) -> list[float]:

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from math import ceil
-from sys import intern
 from typing import Any, Final
 
 from broker.chat_config import ChatConfig
@@ -27,7 +26,7 @@ from broker.names import Name, NameFault, parse_name, parse_room_name
 from broker.occasions import Closing, FellBehind, Kicked, NameTimedOut, Occasion, Quit, Renamed
 from broker.protocols import PROTOCOLS
 from broker.sessions import Session, WireFormat
-from broker.text import clean
+from broker.text import clean, shared
 
 __all__ = ["Chat", "ChatConfig"]
 
@@ -105,7 +104,7 @@ class Chat(Membership):
 
     def tick(self, now: float) -> None:
         """Close the sessions that have not got a name in time, and see to those that are due to be looked at."""
-        self._begin(now)
+        self.now = now  # flows go on: they are forgotten when somebody is ended, and time alone changes nothing else
         while self._name_deadlines:
             number, deadline = next(iter(self._name_deadlines.items()))
             if deadline > now:
@@ -265,7 +264,7 @@ class Chat(Membership):
     def _begin(self, now: float) -> None:
         """An input that may be anything but talk."""
         self.now = now
-        self.forget_voices()
+        self.forget_flows()
 
     def _message_id(self, number: int) -> str:
         return f"{self.config.run}-{number}"
@@ -300,15 +299,15 @@ class Chat(Membership):
 
     def _lines(self, worker: int, event: Event) -> None:
         _, number, offset, data = event
-        voice = self._voices.get(number)
-        if voice is not None and voice.session.consumed == offset:
-            heard, messages = PROTOCOLS[voice.session.format.protocol].heard_of(voice, data)
+        flow = self._flows.get(number)
+        if flow is not None and flow.session.consumed == offset and data.endswith(b"\n"):
+            heard, messages = PROTOCOLS[flow.session.format.protocol].heard_of(flow, data)
             if messages:
-                talker = voice.session
+                talker = flow.session
                 talker.consumed += len(data)
                 talker.heard_at = talker.spoke_at = self.now
                 self.messages_in += messages
-                self._publish_in(voice.group, heard, number, True, messages)
+                self._publish_in(flow.group, heard, number, True, messages)
                 return
         # Of any worker: the one that had it before may still have lines of it under way.
         session = self._sessions.get(number)
@@ -331,7 +330,7 @@ class Chat(Membership):
             if said:
                 self.messages_in += said
                 return
-        self.forget_voices()
+        self.forget_flows()
         limit = protocol.longest_line_bytes(self.config.max_line_bytes)
         lines = data.split(b"\n")
         lines.pop()
@@ -373,6 +372,7 @@ class Chat(Membership):
 
         Each is taken out of everything and closed first; then those who remain are told.
         """
+        self.forget_flows()
         for session in sessions:
             session.step("ended")
             for room in self.rooms_of(session):
@@ -411,8 +411,7 @@ def _host_of(peer: str) -> str:
     if not colon or not port.isdigit():
         return "localhost"
     host = host.strip("[]")
-    # Many have the same one: it is there once.
-    return intern(f"0{host}" if host.startswith(":") else host or "localhost")
+    return shared(f"0{host}" if host.startswith(":") else host or "localhost")
 
 
 _EVENT_HANDLERS: Final[dict[int, Callable[[Chat, int, Event], None]]] = {

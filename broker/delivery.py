@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
+from broker.flows import Flow
 from broker.messages import ADD, ADOPT, CLOSE, DETACH, PUBLISH, REMOVE, SEND, Operation
 from broker.occasions import Message, Monologue, Occasion, SharedOccasion, Stamp
 from broker.past import Past
 from broker.protocols import PROTOCOLS
 from broker.rooms import Group, Room
 from broker.sessions import Session, WireFormat
-from broker.voices import Voice
 
 
 class Delivery:
@@ -35,7 +35,7 @@ class Delivery:
         self._last_id = 0
         self._moment = Stamp(0.0)  # of the input that is being applied
         self._operations: defaultdict[int, list[Operation]] = defaultdict(list)  # by worker
-        self._voices: dict[int, Voice] = {}  # by session; true until an input comes that is not talk
+        self._flows: dict[int, Flow] = {}  # by session; true until an input comes that is not talk
 
     def take_operations(self) -> dict[int, list[Operation]]:
         """The operations ordered since the last call, by worker, for those that have any."""
@@ -123,19 +123,19 @@ class Delivery:
         monologue = Monologue(session.source, f"#{room.name.display}", texts, self.moment(), ids)
         self.publish(room, monologue, session.number, messages)
 
-    def keep_voice(self, room: Room, session: Session, head: bytes, longest_bytes: int) -> None:
-        """The session, a member, may say something in the room by lines like these (`broker.voices`): so it is until
+    def keep_flow(self, room: Room, session: Session, head: bytes, longest_bytes: int) -> None:
+        """The session, a member, may say something in the room by lines like these (`broker.flows`): so it is until
         the next input that is not talk.
         """
         if len(room.groups) == 1 and len(room.members) > 1:
             ((format, group),) = room.groups.items()
             start = PROTOCOLS[format.protocol].start_of_speech(session.source, f"#{room.name.display}", format)
             if start:
-                self._voices[session.number] = Voice(session, group, head, start, longest_bytes)
+                self._flows[session.number] = Flow(session, group, head, start, longest_bytes)
 
-    def forget_voices(self) -> None:
+    def forget_flows(self) -> None:
         """Whatever is said next is looked at as if it were the first."""
-        self._voices.clear()
+        self._flows.clear()
 
     def tell_neighbours(self, session: Session, occasion: SharedOccasion) -> None:
         """Tell everybody else who shares a room with the session, each of them once."""
@@ -191,7 +191,7 @@ class Delivery:
 
     def move_session(self, session: Session, worker: int) -> None:
         """The session's socket goes to another worker; from here on that one is told what is for it."""
-        self.forget_voices()
+        self.forget_flows()
         rooms = self.rooms_of(session)
         for room in rooms:
             self._leave_group(session, room)

@@ -21,8 +21,6 @@ from monitor import procfs
 
 _STACK_SECONDS: Final = 0.3
 """How long a child may take to write down its stack: `faulthandler` does it in the signal handler itself."""
-
-
 _LISTENING_SECONDS: Final = 0.01
 """After the moment when all beat: then their beats have come, and this process is awake because of them."""
 

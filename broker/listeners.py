@@ -12,7 +12,6 @@ import contextlib
 import errno
 import os
 import socket
-import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Final, NamedTuple
 from broker.errors import StartError
 from broker.linux import peer_credentials
 from broker.state_dir import clear_stale_socket
+from broker.text import shared
 from broker.urls import ListenerURL
 
 BACKLOG: Final = 4096
@@ -101,7 +101,7 @@ def accept(listener: Listener) -> Accepted | None:
         pid, uid = peer_credentials(connection)
         return Accepted(connection.detach(), f"uid {uid} pid {pid}", f"uid {uid}", True)
     host, port = peer[0], peer[1]
-    host = sys.intern(host.removeprefix("::ffff:") if "." in host else host)  # here, and at whom it is told to
+    host = shared(host.removeprefix("::ffff:") if "." in host else host)
     return Accepted(connection.detach(), f"[{host}]:{port}" if ":" in host else f"{host}:{port}", host, False)
 
 

@@ -300,8 +300,8 @@ class RouterState:
     # Snapshots.
 
     def dump(self) -> bytes:
-        """The whole state."""
-        self.chat.forget_voices()
+        """The whole state; flows, which are none of it, are forgotten."""
+        self.chat.forget_flows()
         return pickle.dumps(self, pickle.HIGHEST_PROTOCOL)
 
 

@@ -6,6 +6,7 @@ Knows Unicode, and nothing of sessions or commands.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 _NONCHARACTERS: Final = "\ufdd0-\ufdef" + "".join(
@@ -38,6 +39,12 @@ def is_utf8(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+@lru_cache(maxsize=1024)
+def shared(text: str) -> str:
+    """The same string, and the same object for equal ones: what thousands have, as an address, is there once."""
+    return text
 
 
 def clean(text: str) -> str:

@@ -73,17 +73,17 @@ def run(p99: float, faults: tuple[str, ...] = (), abuse: float = 0.0) -> Run:
 
 def test_ratios_are_of_one_round() -> None:
     rounds = [{ALONE: run(0.001), "flood": run(0.0015, abuse=5000.0)}, {ALONE: run(0.010), "flood": run(0.015)}]
-    lines = as_text(Load(), rounds).splitlines()
+    lines = as_text(Load(), rounds, "broker, chat").splitlines()
     assert lines[2].split("  ")[1:2] == ["left alone"]
     assert lines[3].split() == [
         "beside", "a", "flooding", "sender", "4.12", "(0.75-7.50)", "8.25", "(1.50-15.00)", "1.50", "25",
         "2,500", "(0-5,000)",
     ]  # fmt: skip
-    assert as_json(Load(), rounds)["cases"]["flood"]["p99_of_alone"]["median"] == pytest.approx(1.5)
+    assert as_json(Load(), rounds, "broker, chat")["cases"]["flood"]["p99_of_alone"]["median"] == pytest.approx(1.5)
 
 
 def test_what_was_lost_stands_under_the_table() -> None:
-    assert as_text(Load(), [{ALONE: run(0.001, ("lost",))}]).endswith("  alone FAILED: lost")
+    assert as_text(Load(), [{ALONE: run(0.001, ("lost",))}], "InspIRCd").endswith("  alone FAILED: lost")
 
 
 def abuse(*options: str) -> subprocess.CompletedProcess[str]:
@@ -122,6 +122,9 @@ def test_a_peer_that_is_not_installed_is_said_to_be_so(
         (("--storm", "3"), "--storm"),
         (("--storm", "10000000"), "descriptors"),
         (("--clients", "2"), "--clients 2"),
+        (("--peer", "InspIRCd", "--case", "flood-unlimited"), "a setting of the broker"),
+        (("--peer", "InspIRCd", "--protocol", "chat"), "--protocol is about the broker"),
+        (("--peer", "ngIRCd"), "at most 2500 clients"),
     ],
 )
 def test_what_makes_no_sense_is_refused(options: tuple[str, str], words: str) -> None:

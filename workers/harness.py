@@ -33,10 +33,10 @@ from broker.settings import Settings
 from broker.watchdog import until_beat
 from workers.platform import LINUX, Platform
 
-_COLLECTIONS: Final = (700, 10, 1000)
+_COLLECTIONS: Final = (700, 10, 100)
 """After how many new objects, and collections of these, the garbage collector looks: as always, but for the last. With
-10,000 sessions a look at everything took 10 ms, six times in a storm of connections, and found nothing: what is cyclic
-here does not live long."""
+10,000 sessions a look at everything took 10 ms, six times in a storm of connections, and found nothing: a session that
+is closed takes part in no cycle."""
 
 
 @dataclass(frozen=True)

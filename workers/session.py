@@ -19,6 +19,7 @@ from broker.kernel_position import set_peek_offset
 from broker.ledger import Ledger
 from broker.pacing import TokenBucket
 from broker.stream_position import UNDER_WAY_LIMIT, pack_output, pack_progress
+from broker.text import shared
 from workers.stepwise import stepwise
 
 _SCRATCH: Final = bytearray(64 * 1024)
@@ -73,8 +74,15 @@ class Session:
         sock.setblocking(False)
         self.socket = sock
         self.slot = self.word_slot = held.slot
-        self.listener, self.peer, self.address, self.local = held.listener, held.peer, held.address, held.local
+        self.listener, self.peer, self.address, self.local = held.listener, held.peer, shared(held.address), held.local
         self.send = self._send_local if held.local else stepwise(sock.send) if faults.ENABLED else sock.send
+
+    def let_go(self) -> socket.socket | None:
+        """The socket is somebody else's; from here on this refers to nothing that refers to it."""
+        sock, self.socket = self.socket, None
+        self.send = _not_yet
+        self.pending = _NOTHING
+        return sock
 
     def queue(self, data: bytes | memoryview, now: float, batch_before: int) -> None:
         """Keep what the kernel did not take."""

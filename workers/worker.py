@@ -185,14 +185,13 @@ class WorkerProcess(ChildProcess):
 
     def _forget(self, session: Session) -> socket.socket:
         """Let go of a session; returns its socket, no longer watched."""
-        sock = session.socket
+        sock = session.let_go()
         assert sock is not None
         self.sessions.pop(session.number, None)
         self.reader.forget(session)
         self.writer.forget(session)
         with contextlib.suppress(KeyError):  # it is closed before it has ever been watched
             self.loop.unregister(sock.fileno())
-        session.socket = None
         return sock
 
     def _close(self, session: Session) -> None:

@@ -14,8 +14,8 @@ from broker.protocols import irc, plain
 
 if TYPE_CHECKING:
     from broker.chat import Chat
+    from broker.flows import Flow
     from broker.sessions import Session, WireFormat
-    from broker.voices import Voice
 
 
 class ChatProtocol(Protocol):
@@ -33,7 +33,7 @@ class ChatProtocol(Protocol):
         0, and nothing is done, if any of them is more than something plainly said in a room: take them one by one.
         """
 
-    def heard_of(self, voice: Voice, data: bytes) -> tuple[bytes, int]:
+    def heard_of(self, flow: Flow, data: bytes) -> tuple[bytes, int]:
         """What everybody else in the room gets of these whole lines if the session just goes on talking, and how many
         there are.
 

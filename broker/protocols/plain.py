@@ -25,8 +25,8 @@ from broker.text import clean, decode
 
 if TYPE_CHECKING:
     from broker.chat import Chat
+    from broker.flows import Flow
     from broker.sessions import Phase, Session
-    from broker.voices import Voice
 
 # The functions of a protocol.
 
@@ -51,11 +51,13 @@ def monologue(chat: Chat, session: Session, data: bytes) -> int:
     return speak_on(chat, session, data[:-1].split(b"\n"), longest_bytes)
 
 
-def heard_of(voice: Voice, data: bytes) -> tuple[bytes, int]:
+def heard_of(flow: Flow, data: bytes) -> tuple[bytes, int]:
     """The same lines, each after the name."""
-    if not _is_talk(data, voice.longest_bytes):
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n")
+    if not _is_talk(data, flow.longest_bytes):
         return b"", 0
-    start, texts = voice.start, data[:-1].split(b"\n")
+    start, texts = flow.start, data[:-1].split(b"\n")
     return start + (b"\n" + start).join(texts) + b"\n", len(texts)
 
 

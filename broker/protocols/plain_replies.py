@@ -88,7 +88,7 @@ def speak_on(chat: Chat, session: Session, texts: list[bytes], longest_bytes: in
         return 0
     session.spoke_at = chat.now
     chat.publish_monologue(room, session, texts)
-    chat.keep_voice(room, session, b"", longest_bytes)
+    chat.keep_flow(room, session, b"", longest_bytes)
     return len(texts)
 
 

@@ -69,7 +69,6 @@ def line(chat: Chat, session: Session, data: bytes) -> None:
     """One command."""
     state = session.irc
     assert state is not None  # `opened` made it
-    state.pinged = False
     text = _decoded(chat, session, state, data)
     if text is None:
         return
@@ -119,11 +118,11 @@ def check(chat: Chat, session: Session) -> None:
     state = session.irc
     silent = chat.now - session.heard_at
     if silent >= chat.config.ping_seconds:
-        if state.pinged:
+        if state.pinged_at > session.heard_at:
             request = Request(chat, session, state, NO_MESSAGE)
             request.end(f"Ping timeout: {int(silent)} seconds")
             return
-        state.pinged = True
+        state.pinged_at = chat.now
         send_line(chat, session, f":{chat.config.server_name} PING :{chat.config.server_name}")
     chat.check_later(session)
 

@@ -24,10 +24,10 @@ from broker.text import is_utf8
 
 if TYPE_CHECKING:
     from broker.chat import Chat
+    from broker.flows import Flow
     from broker.names import Name
     from broker.rooms import Room
     from broker.sessions import Session
-    from broker.voices import Voice
 
 CTCP: Final = "\x01"
 _ACTION: Final = "ACTION "
@@ -108,21 +108,18 @@ def monologue(chat: Chat, session: Session, data: bytes) -> int:
     longest = min(BODY_BYTES - len(head), text_bytes(session.source, "PRIVMSG", f"#{room.name.display}"))
     if max(map(len, texts)) > longest:
         return 0
-    state.pinged = False
     session.spoke_at = chat.now
     chat.publish_monologue(room, session, texts)
-    chat.keep_voice(room, session, head, longest)
+    chat.keep_flow(room, session, head, longest)
     return len(texts)
 
 
-def heard_of(voice: Voice, data: bytes) -> tuple[bytes, int]:
-    """Lines that all begin as the voice's do, and are otherwise as `monologue` would have them."""
-    texts = _texts_after(voice.head, data)
-    if not texts or max(map(len, texts)) > voice.longest_bytes:
+def heard_of(flow: Flow, data: bytes) -> tuple[bytes, int]:
+    """Lines that all begin as the flow's do, and are otherwise as `monologue` would have them."""
+    texts = _texts_after(flow.head, data)
+    if not texts or max(map(len, texts)) > flow.longest_bytes:
         return b"", 0
-    assert voice.session.irc is not None
-    voice.session.irc.pinged = False
-    start = voice.start
+    start = flow.start
     return start + (b"\r\n" + start).join(texts) + b"\r\n", len(texts)
 
 

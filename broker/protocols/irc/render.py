@@ -80,7 +80,7 @@ def shows_ids(capabilities: int) -> bool:
 
 def start_of_speech(source: Source, target: str, format: WireFormat) -> bytes:
     """The prefix, the command and the target, unless there are tags: those have the time, or a name, in them."""
-    if format.capabilities & (_ALWAYS | MESSAGE_TAGS):
+    if format.capabilities & _ALWAYS:
         return b""
     return _start_of(source, "PRIVMSG", target)[0].encode()
 

@@ -36,8 +36,8 @@ class IrcState:
     nick: str = ""
     password: str = ""
     user_given: bool = False
-    pinged: bool = False
-    """A PING went out and nothing has come since."""
+    pinged_at: float = -1.0
+    """When the last PING went out."""
     batches: int = 0
     """Batches opened for this session: each has a reference of its own."""
     batch: OpenBatch | None = None

@@ -1,15 +1,17 @@
-"""Voices: whoever goes on talking is heard as if each line of theirs were the first."""
+"""Flows: whoever goes on talking is heard as if each line of theirs were the first."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.delivery import Delivery
+from broker.errors import LocalProtocolError
+from broker.messages import LINES
 from broker.protocols import irc, plain
 from broker.router_state import RouterState, load
 from tests.chat_stage import Person
@@ -29,6 +31,8 @@ WORDS = [
     "a\rb",
     "PRIVMSG #lobby :",
 ]
+BROKEN = [b"", b"x", b"PRIVMSG #lobby :a\nQUIT x", b"a\nb"]
+"""No whole lines."""
 PLAIN_CHANGES = ["/nick bobby", "/nick bob", "/join tea", "/join lobby", "/lang zh", "/lang en", "/me waves", "/who"]
 IRC_CHANGES = [
     "NICK evelyn", "NICK eve", "PART #lobby", "JOIN #lobby", "JOIN #tea", "MODE #lobby +m", "MODE #lobby -m",
@@ -46,7 +50,6 @@ class Room:
 
     def __init__(self, mixed: bool) -> None:
         stage = self.stage = IrcStage()
-        self.others: list[Person] = []
         self.plain: Person | None = None
         if mixed:
             self.plain = stage.join("bob", language="en")
@@ -92,6 +95,31 @@ def come_and_go(room: Room, protocol: str, stays: bool) -> None:
         room.stage.hang_up(visitor)
 
 
+def overlong(room: Room, protocol: str, length: int) -> None:
+    room.stage.send_overlong(room.talker(protocol), length)
+
+
+def break_off(room: Room, protocol: str, data: bytes) -> None:
+    """What no worker sends: it is refused, and nothing comes of it."""
+    person = room.talker(protocol)
+    known = room.stage.chat._sessions.get(person.number)
+    before = None if known is None else known.consumed
+    with pytest.raises(LocalProtocolError) if known is not None else nullcontext():
+        room.stage.apply(person.worker, (LINES, person.number, person.sent, data))
+    assert known is None or known.consumed == before
+
+
+def configure(room: Room, protocol: str, _argument: object) -> None:
+    room.stage.chat.configured(room.stage.now)
+    room.stage.pump()
+
+
+def tick(room: Room, protocol: str, seconds: int) -> None:
+    room.stage.now += seconds
+    room.stage.chat.tick(room.stage.now)
+    room.stage.pump()
+
+
 def wait(room: Room, protocol: str, seconds: int) -> None:
     room.stage.now += seconds
 
@@ -106,14 +134,18 @@ steps = st.one_of(
     st.tuples(st.just(move), protocols, st.integers(0, 1)),
     st.tuples(st.just(kick), protocols, st.sampled_from(["bob", "eve", "ann", "dan"])),
     st.tuples(st.just(come_and_go), protocols, st.booleans()),
+    st.tuples(st.just(overlong), protocols, st.integers(600, 700)),
+    st.tuples(st.just(break_off), protocols, st.sampled_from(BROKEN)),
+    st.tuples(st.just(configure), protocols, st.none()),
+    st.tuples(st.just(tick), protocols, st.sampled_from([1, 100, 200])),
     st.tuples(st.just(wait), protocols, st.integers(0, 2)),
 )
 
 
 @contextmanager
-def without_voices() -> Iterator[None]:
+def without_flows() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Delivery, "keep_voice", lambda *_: None)
+        patch.setattr(Delivery, "keep_flow", lambda *_: None)
         yield
 
 
@@ -130,7 +162,7 @@ def test_everybody_hears_the_same_as_without(
     mixed: bool, script: list[tuple[Callable[..., None], str, object]]
 ) -> None:
     heard = play(mixed, script)
-    with without_voices():
+    with without_flows():
         assert play(mixed, script) == heard
 
 
@@ -143,16 +175,20 @@ def test_whatever_happens_between_two_things_that_somebody_says(talker: str, mix
         *((kick, "", name) for name in ("bob", "eve", "ann", "dan")),
         *((move, protocol, 1) for protocol in ("plain", "irc")),
         *((come_and_go, "", stays) for stays in (False, True)),
+        *((overlong, protocol, 600) for protocol in ("plain", "irc")),
+        *((break_off, protocol, data) for protocol in ("plain", "irc") for data in BROKEN),
+        *((tick, "", seconds) for seconds in (1, 200)),
+        (configure, "", None),
     ]
     for step in between:
         script = [(say, talker, ["hello"]), step, (say, talker, ["hello", "you"])]
         heard = play(mixed, script)
-        with without_voices():
+        with without_flows():
             assert play(mixed, script) == heard, step
 
 
 @pytest.mark.parametrize("protocol", ["plain", "irc"])
-def test_a_voice_is_what_is_used(protocol: str) -> None:
+def test_a_flow_is_what_is_used(protocol: str) -> None:
     """Or the test above would compare one way with itself."""
     stage = IrcStage()
     if protocol == "irc":
@@ -178,18 +214,27 @@ def test_a_snapshot_has_none() -> None:
     bob = stage.join("bob")
     stage.join("cid")
     stage.type(bob, "hello")
-    assert stage.chat._voices
-    assert not load(state.dump(), stage.chat.config).chat._voices
+    assert stage.chat._flows
+    assert not load(state.dump(), stage.chat.config).chat._flows
 
 
 def test_who_answers_a_ping_by_talking_is_not_silent() -> None:
     stage = IrcStage()
-    eve = stage.irc("eve", channel="#tea")
-    stage.irc("ann", channel="#tea")
-    eve.send("PRIVMSG #tea :one")
-    (session,) = [each for each in stage.chat.people() if each.name == "eve"]
-    assert session.irc is not None
-    session.irc.pinged = True
-    eve.send("PRIVMSG #tea :two")
-    assert not session.irc.pinged
-    assert session.heard_at == stage.now
+    eve, ann = stage.irc("eve", channel="#tea"), stage.irc("ann", channel="#tea")
+
+    def wait_for_ping() -> None:
+        stage.now += stage.chat.config.ping_seconds + 1
+        stage.chat.tick(stage.now)
+        stage.pump()
+
+    for _ in range(5):
+        ann.send("PONG :x")
+        eve.read()
+        wait_for_ping()
+        assert [got.command for got in eve.read()] == ["PING"]
+        stage.now += 1
+        eve.send("PRIVMSG #tea :one")
+        eve.send("PRIVMSG #tea :two")  # a flow by now
+    wait_for_ping()
+    wait_for_ping()
+    assert eve.closed
