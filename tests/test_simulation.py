@@ -11,6 +11,7 @@ import workers.session
 import workers.takeover
 from tests.simulation.disk import SimulatedJournal
 from tests.simulation.scenarios import SCENARIOS, run
+from workers.worker import WorkerProcess
 from workers.writer import Writer
 
 SHORT = {
@@ -36,6 +37,23 @@ def test_nobody_notices_a_kill_in_thousands_of_schedules(scenario: str, part: in
     count = SHORT[scenario] * LONGER
     for seed in range(1000 + part * count // 4, 1000 + (part + 1) * count // 4):
         run(scenario, seed)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "seed"), [("kills", 88), ("many kills", 6), ("paced", 88), ("paced", 93), ("goodbye", 84)]
+)
+def test_a_heartbeat_in_the_turn_in_which_a_session_is_closed(
+    monkeypatch: pytest.MonkeyPatch, scenario: str, seed: int
+) -> None:
+    """It acknowledged a close that was still to be done: to the next worker that session was a new one."""
+    on_batches = WorkerProcess._on_batches
+
+    def and_beat(self: WorkerProcess, bodies: list[bytes]) -> None:
+        on_batches(self, bodies)
+        self.beat()
+
+    monkeypatch.setattr(WorkerProcess, "_on_batches", and_beat)
+    run(scenario, seed)
 
 
 def die_at_every(stride: int, seed: int, turns: int) -> int:

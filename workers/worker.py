@@ -70,6 +70,7 @@ class WorkerProcess(ChildProcess):
         self._untold_bytes = 0
         self._closed: list[int] = []
         self._sweeping = False
+        self._has_beaten = False
         for held in birth.held:
             self._inherited[held.session] = session = Session(held.session, self.ledger)
             session.take(held, self.platform.client(held.fd))
@@ -106,19 +107,22 @@ class WorkerProcess(ChildProcess):
             if faults.ENABLED:
                 faults.point("worker.close-told")
             self._closed = []
-        self._send_frame()
+        self._send_frame(always=self._has_beaten and self._told < self.writer.acknowledged())
+        self._has_beaten = False
         if self.writer.behind and not self._sweeping:
             self._sweeping = True
             self.loop.call_later(1.0, self._sweep)
 
     def beat(self) -> None:
-        """A quiet moment is a moment to acknowledge what has been delivered."""
-        if self._told < self.writer.acknowledged():
-            self._send_frame(always=True)
+        """A quiet moment is a moment to acknowledge what has been delivered: at the end of this turn, when the sessions
+        that a batch has closed are closed. One that nobody knew any more would seem new to the next worker.
+        """
+        self._has_beaten = True
 
     def finish(self) -> None:
         """If nobody comes after it, nobody else would acknowledge what it has delivered."""
-        self.beat()
+        if self._told < self.writer.acknowledged():
+            self._send_frame(always=True)
 
     # Sessions come and go.
 

@@ -63,7 +63,7 @@ class Reference:
         state.chat = ListeningChat(config, lambda kind, *arguments: getattr(self, f"_{kind}")(*arguments))
         for record in world.records():
             outcome = state.apply(*record)
-            assert not outcome.broken and not outcome.bugs, outcome
+            assert not outcome.broken and not outcome.bugs, (outcome.broken, outcome.bugs)
         assert not any(view.waiting for view in state.views.values())
 
     def _tick(self, now: float) -> None:
