@@ -41,8 +41,8 @@ def test_twenty_kills_of_anything_also_at_once(tmp_path: Path) -> None:
 
 def test_stopped_is_as_good_as_killed(tmp_path: Path) -> None:
     outcome = chaos(
-        tmp_path, "--clients", "20", "--rooms", "2", "--rate", "50", "--kill-rate", "0.9", "--stop-fraction", "1",
-        "--seconds", "4", settings=QUICKLY_MISSED,
+        tmp_path, "--clients", "20", "--rooms", "2", "--rate", "50", "--kill-rate", "0.6", "--stop-fraction", "1",
+        "--seconds", "6", settings=QUICKLY_MISSED,
     )  # fmt: skip
     assert {kill["signal"] for kill in outcome["kills"]} == {"SIGSTOP"}
 
