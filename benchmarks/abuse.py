@@ -5,8 +5,8 @@ to do with the broker; one client floods its room, with the default limits, and 
 and somebody in it never reads; thousands connect, register, join and leave again and again. Prints p50 and p99 of the
 quiet people's deliveries, and the ratio of each p99 to that of being left alone in the same round. The misbehaving are
 on the same machine: what the first two rows differ by is what any busy program there does. Exit status 1 if anything
-of the quiet ones was lost. With --peer another server is measured, by IRC, with its limits
-on rates off: all but the case that is about a setting of the broker.
+of the quiet ones was lost. With --peer another server is measured, by IRC, with its limits on rates off: all but the
+case that is about a setting of the broker.
 """
 
 from __future__ import annotations
