@@ -154,15 +154,16 @@ class Fanout(Generic[Target]):
                     if others:
                         yield (members[author],), others, messages - own
             data = b"".join([entry[1] for entry in entries])
-            if gathered or muted:
-                targets = [
-                    target
-                    for session, target in members.items()
-                    if session not in authors and session not in gathered and session not in muted
-                ]
-                yield targets, data, messages
-            elif authors:
-                yield [target for session, target in members.items() if session not in authors], data, messages
+            if authors or gathered or muted:
+                yield (
+                    [
+                        target
+                        for session, target in members.items()
+                        if session not in authors and session not in gathered and session not in muted
+                    ],
+                    data,
+                    messages,
+                )
             else:
                 yield members.values(), data, messages
 

@@ -106,7 +106,7 @@ class Outcome:
 
     __slots__ = ("broken", "bugs", "frames", "replies", "requests")
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # by hand, as a dataclass's five factories took the router 4 % of its time
         self.frames: list[tuple[int, bytes]] = []
         self.replies: list[tuple[Any, ...]] = []
         self.requests: list[tuple[Any, ...]] = []
