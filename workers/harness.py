@@ -25,7 +25,7 @@ from broker.channel import ChannelClosed, ChannelOverflow, watch
 from broker.custody import Held
 from broker.errors import JournalDamaged
 from broker.ledger import Ledger
-from broker.linux import die_with_parent
+from broker.linux import die_with_parent, make_room_for_descriptors
 from broker.listeners import Listener
 from broker.loop import READ, WRITE
 from broker.messages import REPORT_BEAT, REPORT_BYTES, REPORT_LAST_WORDS, REPORT_LOG, REPORT_READY, STOP
@@ -33,6 +33,7 @@ from broker.settings import Settings
 from broker.watchdog import until_beat
 from workers.platform import LINUX, Platform
 
+_FEW_DESCRIPTORS: Final = 256
 _COLLECTIONS: Final = (700, 10, 100)
 """After how many new objects, and collections of these, the garbage collector looks: as always, but for the last. With
 10,000 sessions a look at everything took 10 ms, six times in a storm of connections, and found nothing: a session that
@@ -93,6 +94,11 @@ class ChildProcess:
 
     def beat(self) -> None:
         """Called with each heartbeat."""
+
+    @classmethod
+    def descriptors(cls, settings: Settings) -> int:
+        """At most how many it may have open at once, about."""
+        return _FEW_DESCRIPTORS
 
     # What a role may call.
 
@@ -163,6 +169,7 @@ def live(child_class: type[ChildProcess], birth: Birth) -> None:
     if not die_with_parent(birth.supervisor_pid):
         os._exit(1)
     _close_inherited(birth, child_class.inherits_listeners)
+    make_room_for_descriptors(birth.control_fd, child_class.descriptors(birth.settings))
     _reset_signals()
     faulthandler.register(signal.SIGUSR1, file=birth.stack_fd, all_threads=True)
     setproctitle.setproctitle(f"broker: {birth.name}")

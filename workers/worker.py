@@ -23,6 +23,7 @@ from broker.errors import LocalProtocolError
 from broker.framing import decode, encode
 from broker.loop import READ, WRITE
 from broker.messages import ATTACH, CLOSED, DETACHED, HELLO, LINK, REPORT_RECOVERED, WELCOME, Operation
+from broker.settings import Settings
 from broker.stream_position import pack_output, unpack_output
 from workers.harness import Birth, ChildProcess
 from workers.reader import Reader
@@ -81,6 +82,10 @@ class WorkerProcess(ChildProcess):
             "messages_in": self.reader.messages_in,
             "messages_out": self.writer.messages_out,
         }
+
+    @classmethod
+    def descriptors(cls, settings: Settings) -> int:
+        return super().descriptors(settings) + settings.max_connections
 
     def on_message(self, message: tuple[Any, ...]) -> None:
         if message[0] == ATTACH:
