@@ -104,7 +104,7 @@ class Custodian:
         for held in self.custody.held_of(UNDECIDED):
             undecided.setdefault(held.listener, []).append((held.session, held.address))
         for listener, connections in undecided.items():
-            self._staff.tell(acceptor, (TAKEN, listener, connections, None))
+            self._staff.tell(acceptor, (TAKEN, listener, connections, None, self._talking()))
 
     def workers_changed(self) -> None:
         """A worker has come or gone: the acceptors choose among those that there are, and those who wait go to them."""
@@ -147,7 +147,11 @@ class Custodian:
             held = self.custody.take(accepted.fd, listener, accepted.peer, accepted.address, accepted.local)
             self.ledger.clear(held.slot)
             taken.append((held.session, held.address))
-        self._staff.tell(acceptor, (TAKEN, listener, taken, trouble))
+        self._staff.tell(acceptor, (TAKEN, listener, taken, trouble, self._talking()))
+
+    def _talking(self) -> bool:
+        """Whether people say things, as of the workers' last heartbeats."""
+        return any(worker.counters.get("talking") for worker in self._staff.of_role("worker"))
 
     def _assign(self, _acceptor: Child, choices: list[tuple[int, int]]) -> None:
         for session, worker in choices:

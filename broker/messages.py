@@ -48,8 +48,9 @@ Between the supervisor and a child, on the child's control Pipe; "+ fd" is a des
     (CENSUS, {worker: connections}, {address: connections})  to a new acceptor: what there is already
     (WORKERS, [worker, ...])                to an acceptor: who takes connections from here on
     (TAKE, listener, number)                from an acceptor: accept up to so many connections
-    (TAKEN, listener, [(session, address), ...], trouble)    to an acceptor: these were accepted there; `trouble` is
-                                            None or says why there are not more
+    (TAKEN, listener, [(session, address), ...], trouble, talking)   to an acceptor: these were accepted there;
+                                            `trouble` is None or says why there are not more; `talking`: people who
+                                            have been here for longer say things
     (ASSIGN, [(session, worker), ...])      from an acceptor: to whom they go
     (REFUSE, session)                       from an acceptor: not this one
     (REFUSED, session) + fd                 to an acceptor: say so, and close it
@@ -70,7 +71,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, TypeAlias
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of this vocabulary. A reload brings new code to the children beside a supervisor that goes on with its own: that
 cannot be where the two differ in this number."""
 

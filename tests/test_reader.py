@@ -11,7 +11,14 @@ from broker.ledger import Ledger
 from broker.loop import READ
 from broker.messages import ATTACHED, ENDED, LINES
 from broker.settings import resolve
-from workers.reader import _IN_FLIGHT_LIMIT_BYTES, _LATE_EVENTS, _LATE_SHARE, Reader
+from workers.reader import (
+    _IN_FLIGHT_LIMIT_BYTES,
+    _LATE_EVENTS,
+    _LATE_EVENTS_BESIDE_TALK,
+    _LATE_SHARE,
+    _TALK_SECONDS,
+    Reader,
+)
 from workers.session import Session
 
 HANGUP = 0x2000  # EPOLLRDHUP
@@ -76,8 +83,8 @@ def settled(desk: Desk, *numbers: int) -> list[Session]:
     return sessions
 
 
-def test_newcomers_are_announced_once_and_a_few_at_a_time(desk: Desk) -> None:
-    for number in range(1, 31):
+def test_newcomers_are_announced_once_and_so_many_at_a_time(desk: Desk) -> None:
+    for number in range(1, 101):
         desk.come(number, b"name\n")
     seen: list[tuple[int, int]] = []
     while events := desk.turn():
@@ -85,7 +92,35 @@ def test_newcomers_are_announced_once_and_a_few_at_a_time(desk: Desk) -> None:
         assert desk.turn() == [], "nothing more before the router has those"
         seen += events
         desk.acknowledge()
-    assert seen == [(kind, number) for number in range(1, 31) for kind in (ATTACHED, LINES)]
+    assert seen == [(kind, number) for number in range(1, 101) for kind in (ATTACHED, LINES)]
+
+
+def test_beside_people_who_talk_newcomers_are_announced_a_few_at_a_time(desk: Desk) -> None:
+    (ann,) = settled(desk, 1)
+    desk.say(ann, b"hi\n")
+    for number in range(2, 102):
+        desk.come(number, b"name\n")
+    events = desk.turn()
+    assert events[0] == (LINES, 1) and len(events) == 1 + _LATE_EVENTS_BESIDE_TALK
+    desk.acknowledge()
+    desk.now += _TALK_SECONDS / 2
+    assert len(desk.turn()) == _LATE_EVENTS_BESIDE_TALK
+    desk.acknowledge()
+    desk.now += _TALK_SECONDS
+    assert len(desk.turn()) == _LATE_EVENTS, "nobody has said anything for a while"
+
+
+def test_newcomers_do_not_make_it_talk(desk: Desk) -> None:
+    assert not desk.reader.talking(desk.now)
+    newcomer = desk.come(1, b"name\n")
+    desk.turn()
+    desk.acknowledge()
+    desk.say(newcomer, b"hello\n")
+    assert desk.turn() == [(LINES, 1)] and not desk.reader.talking(desk.now)
+    desk.acknowledge()
+    desk.now += 60.0
+    desk.say(newcomer, b"still here\n")
+    assert desk.turn() == [(LINES, 1)] and desk.reader.talking(desk.now)
 
 
 def test_people_who_talk_do_not_wait_for_newcomers(desk: Desk) -> None:

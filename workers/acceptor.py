@@ -21,7 +21,12 @@ from broker.protocols import PROTOCOLS
 from workers.harness import Birth, ChildProcess
 
 _CONNECTIONS_AT_ONCE: Final = 64
-_PAUSE_SECONDS: Final = 0.2
+_CONNECTIONS_AT_ONCE_BESIDE_TALK: Final = 4
+_CONNECTIONS_PER_SECOND_BESIDE_TALK: Final = 1500.0
+"""While people talk, a crowd that comes waits in the kernel's queue for so long that it does not take the CPUs from
+them: on two of them, in a storm of connections, a line took twice as long otherwise, and three times at the 99th
+percentile (docs/performance.md, Fair under abuse). Where nobody talks nobody is held up."""
+_TROUBLE_PAUSE_SECONDS: Final = 0.2
 
 
 class AcceptorProcess(ChildProcess):
@@ -40,15 +45,19 @@ class AcceptorProcess(ChildProcess):
         self._reasons: dict[int, bytes] = {}  # what to say to whom
         self._watched: set[int] = set()  # listeners, by index
         self._asked: set[int] = set()  # those whose connections are being taken
-        self._paused = False
+        self._pauses = 0
+        self._at_once = _CONNECTIONS_AT_ONCE
 
     def counters(self) -> dict[str, int]:
         return {"sessions": self.total, "messages_in": self._accepted, "messages_out": self._refused}
 
     def on_message(self, message: tuple[Any, ...]) -> None:
         if message[0] == TAKEN:
-            _, listener, connections, trouble = message
+            _, listener, connections, trouble, talking = message
             self._on_taken(listener, connections, trouble)
+            self._at_once = _CONNECTIONS_AT_ONCE_BESIDE_TALK if talking else _CONNECTIONS_AT_ONCE
+            if talking and connections:
+                self._pause(len(connections) / _CONNECTIONS_PER_SECOND_BESIDE_TALK)
         elif message[0] == RELEASED:
             for worker, address in message[1]:
                 self._release(worker, address)
@@ -69,7 +78,7 @@ class AcceptorProcess(ChildProcess):
     def after_wake_up(self) -> None:
         # Without a worker clients wait in the kernel's backlog.
         for index, listener in enumerate(self.birth.listeners):
-            self._watch(index, listener.fd, bool(self.available) and not self._paused and index not in self._asked)
+            self._watch(index, listener.fd, bool(self.available) and not self._pauses and index not in self._asked)
 
     def _watch(self, index: int, fd: int, wanted: bool) -> None:
         if wanted == (index in self._watched):
@@ -86,7 +95,7 @@ class AcceptorProcess(ChildProcess):
         self._asked.add(listener)
         if faults.ENABLED:
             faults.point("acceptor.asking")
-        self.tell_supervisor((TAKE, listener, _CONNECTIONS_AT_ONCE))
+        self.tell_supervisor((TAKE, listener, self._at_once))
         if faults.ENABLED:
             faults.point("acceptor.asked")
 
@@ -121,7 +130,8 @@ class AcceptorProcess(ChildProcess):
             self.log(
                 "warning", f"cannot accept on {self.birth.listeners[listener].url}: {trouble}; trying again shortly"
             )
-            self._pause()
+            # A listener that stays readable must not make this loop spin.
+            self._pause(_TROUBLE_PAUSE_SECONDS)
 
     def _reason_against(self, address: str, listener: int) -> bytes | None:
         settings = self.settings
@@ -154,14 +164,14 @@ class AcceptorProcess(ChildProcess):
             self.addresses.pop(address, None)
         self.total -= 1
 
-    def _pause(self) -> None:
-        """Out of descriptors or memory: a listener that stays readable must not make this loop spin."""
-        self._paused = True
+    def _pause(self, seconds: float) -> None:
+        """Take nobody for so long, nor for as long as an earlier pause lasts."""
+        self._pauses += 1
 
         def go_on() -> None:
-            self._paused = False
+            self._pauses -= 1
 
-        self.loop.call_later(_PAUSE_SECONDS, go_on)
+        self.loop.call_later(seconds, go_on)
 
     def _count_worker(self, worker: int, change: int) -> None:
         if worker >= 0:  # it was never assigned

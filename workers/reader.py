@@ -10,6 +10,7 @@ nothing of the output, and of the router only the numbers of the frames.
 
 from __future__ import annotations
 
+import math
 import select
 import socket
 from collections.abc import Callable
@@ -30,10 +31,14 @@ _IN_FLIGHT_LIMIT_BYTES: Final = 1024 * 1024
 """Unacknowledged input of all sessions; past it nothing is read until the router has caught up."""
 _NEWCOMER_SECONDS: Final = 1.0
 """For so long somebody is a newcomer."""
-_LATE_EVENTS: Final = 8
-"""Of newcomers and of those who are gone, the router gets so many at a time: about a millisecond of its work."""
-_LATE_SHARE: Final = 512
+_LATE_EVENTS: Final = 64
+"""Of newcomers and of those who are gone, the router gets so many at a time where nobody talks."""
+_LATE_EVENTS_BESIDE_TALK: Final = 4
+"""And so many where somebody does, who might have to wait for all of them: each is about 0.1 ms of its work."""
+_LATE_SHARE: Final = 1024
 """And one more for so many of them that wait, or a busy router would keep thousands waiting for minutes."""
+_TALK_SECONDS: Final = 1.0
+"""For so long after somebody has said something, people are taken to be talking."""
 _SHORTEST_PAUSE_SECONDS: Final = 0.02
 """Waking up for every single line of a flood would cost more than it paces."""
 
@@ -53,6 +58,7 @@ class Reader:
         self._monotonic = monotonic
         self.events: list[Event] = []  # for the next frame
         self.messages_in = 0
+        self._talked_at = -math.inf  # when somebody last had something to say who is no newcomer
         self._forwarded: list[tuple[Session, int]] = []  # who forwarded how much, in the next frame
         self._frames: dict[int, list[tuple[Session, int]]] = {}  # the same by frame number
         self._in_flight_bytes = 0
@@ -149,10 +155,16 @@ class Reader:
         if not (readable or self._late):
             return
         now = self._monotonic()
+        if readable:
+            self._talked_at = now
         while readable and self._in_flight_bytes < _IN_FLIGHT_LIMIT_BYTES:
             self._peek(readable.pop(next(iter(readable))), now)
         if self._late and not self._late_unsent and not self._late_frame:
             self._read_late(now)
+
+    def talking(self, now: float) -> bool:
+        """Whether there are people who talk, newcomers not counted."""
+        return now - self._talked_at <= _TALK_SECONDS
 
     def _queue(self, session: Session) -> None:
         if session.newcomer_until and self._monotonic() >= session.newcomer_until:
@@ -166,7 +178,8 @@ class Reader:
         """Give some of those their turn who have just come, or are gone."""
         # Whatever is in flight: or people who talk without a pause would keep everybody else out.
         before = len(self.events)
-        limit = before + _LATE_EVENTS + len(self._late) // _LATE_SHARE
+        limit = before + (_LATE_EVENTS_BESIDE_TALK if self.talking(now) else _LATE_EVENTS)
+        limit += len(self._late) // _LATE_SHARE
         while self._late and len(self.events) < limit:
             session = self._late.pop(next(iter(self._late)))
             self._introduce(session)

@@ -81,6 +81,7 @@ class WorkerProcess(ChildProcess):
             "sessions": len(self.sessions) + len(self._inherited),
             "messages_in": self.reader.messages_in,
             "messages_out": self.writer.messages_out,
+            "talking": self.reader.talking(self.platform.monotonic()),
         }
 
     @classmethod
