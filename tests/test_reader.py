@@ -158,6 +158,32 @@ def test_people_who_talk_without_a_pause_keep_nobody_out(desk: Desk) -> None:
     assert {(ATTACHED, late.number), (LINES, late.number), (ENDED, gone.number)} <= set(seen)
 
 
+def test_who_waits_for_long_to_be_announced_is_still_read_once(desk: Desk) -> None:
+    """It had two turns, as a newcomer and as somebody who has come a while ago: what it said went twice, and when both
+    were consumed that took something with it that nobody had read.
+    """
+    (ann,) = settled(desk, 1)
+    late = desk.come(2, b"name\n")
+    desk.say(ann, b"hi\n")
+    for number in range(3, 100):
+        desk.come(number)
+    desk.reader._late[2] = desk.reader._late.pop(2)  # behind all of them
+    seen: list[tuple[int, int]] = []
+    while not any(kind == LINES and number == 2 for kind, number in seen):
+        desk.say(ann, b"hi\n")
+        desk.now += 0.5
+        desk.reader.on_events(late, READ)
+        seen += desk.turn()
+        if (LINES, 2) not in seen:
+            desk.acknowledge()
+    desk.say(late, b"more\n")
+    for _ in range(3):
+        desk.acknowledge()
+        seen += desk.turn()
+    assert [event for event in seen if event[1] == 2] == [(ATTACHED, 2), (LINES, 2), (LINES, 2)]
+    assert late.consumed == len(b"name\nmore\n") and late.socket.waiting.data == b""  # type: ignore[union-attr]
+
+
 def test_who_ends_before_its_turn_is_announced_first(desk: Desk) -> None:
     session = desk.come(1)
     desk.reader.end(session, "reset")

@@ -167,6 +167,9 @@ class Reader:
         return now - self._talked_at <= _TALK_SECONDS
 
     def _queue(self, session: Session) -> None:
+        """Give it a turn, and one only: whoever is peeked twice is consumed twice."""
+        if session.number in self._late:
+            return
         if session.newcomer_until and self._monotonic() >= session.newcomer_until:
             session.newcomer_until = 0.0
         if (session.newcomer_until or session.hangup) and session.number not in self._readable:
