@@ -145,7 +145,8 @@ class ExactRoom:
         for fd, events in poll.poll(seconds * 1000):
             by_fd[fd].step(events)
         for person in [*self.people.values(), self.denizen]:
-            assert not person.closed, f"{person.name} is disconnected: {bytes(person.received[-300:]).decode()!r}"
+            last = bytes(person.received[-300:]).decode(errors="replace")
+            assert not person.closed, f"{person.name} is disconnected: {last!r}"
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
         """Send and receive until the condition holds."""

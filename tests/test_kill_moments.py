@@ -67,8 +67,9 @@ class Stage:
                 print(event["at"], event["kind"], event["text"])
 
     def settle(self) -> None:
-        """Everybody is alive, and has everything."""
+        """Everybody is alive, and has everything, and nothing stands in the way of the next kill."""
         self.room.until(self._all_ready, "every process is ready")
+        self.room.until(lambda: self.broker.ask("status")["journal"] == "ok", "the journal is complete")
         self.room.settle()
 
     def _all_ready(self) -> bool:
@@ -245,11 +246,11 @@ def play(stage: Stage, points: list[str], times: int = 1) -> None:
     stage.release(*released)
     end = time.monotonic() + DEADLINE_SECONDS * (1 + times / 5)
     while not done() and time.monotonic() < end:
-        for (
-            point
-        ) in leading:  # each round anew, and once or little more: whoever dies of it again and again gets nowhere
-            victims[point] += stage.acts(point)
-            stage.release(point)
+        # Once or little more a time: whoever dies of what leads there again and again gets nowhere.
+        for point in leading:
+            if stage.acts(point) and len(victims[point]) < times - 1:
+                victims[point] += stage.acts(point)
+                stage.release(point)
         stimulus(stage)
         before, since = acted(), time.monotonic()
         while not done() and time.monotonic() < since + patience_seconds:
