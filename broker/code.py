@@ -28,8 +28,14 @@ def loaded_modules() -> dict[str, ModuleType]:
     return {name: module for name, module in sys.modules.items() if name.partition(".")[0] in PACKAGES}
 
 
+_exchanged = False
+"""Whether modules were ever put in the place of others."""
+
+
 def put_modules(modules: Mapping[str, ModuleType]) -> None:
     """Have an `import` find these of our packages, and read others from disk."""
+    global _exchanged
+    _exchanged = True
     for name in loaded_modules():
         del sys.modules[name]
     sys.modules.update(modules)
@@ -63,7 +69,8 @@ class Code:
 
     def run(self, role: Role, birth: Any) -> None:
         """The whole life of a child, in its process."""
-        put_modules(self.modules)
+        if _exchanged:  # otherwise they are there; touching each would cost a child 0.5 MB of copied pages
+            put_modules(self.modules)
         self.entries[role](birth)
 
     def check(self) -> None:

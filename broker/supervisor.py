@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import logging
 import os
 import signal
@@ -107,6 +108,7 @@ class Supervisor:
     def run(self) -> int:
         """Serve until stopped; returns the exit status."""
         self._catch_signals()
+        gc.freeze()  # a look for garbage writes to all that there is, and would copy its pages, here and in each child
         own_nice = self.settings.nice.get("supervisor")
         if own_nice is not None:
             os.setpriority(os.PRIO_PROCESS, 0, own_nice)
