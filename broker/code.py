@@ -29,7 +29,7 @@ def loaded_modules() -> dict[str, ModuleType]:
 
 
 _exchanged = False
-"""Whether modules were ever put in the place of others."""
+"""Whether modules were ever put in the place of others: a reload has been tried."""
 
 
 def put_modules(modules: Mapping[str, ModuleType]) -> None:

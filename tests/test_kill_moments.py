@@ -248,7 +248,7 @@ def play(stage: Stage, points: list[str], times: int = 1) -> None:
     while not done() and time.monotonic() < end:
         # Once or little more a time: whoever dies of what leads there again and again gets nowhere.
         for point in leading:
-            if stage.acts(point) and len(victims[point]) < times - 1:
+            if times > 1 and stage.acts(point) and len(victims[point]) < 3 * times:
                 victims[point] += stage.acts(point)
                 stage.release(point)
         stimulus(stage)

@@ -110,6 +110,14 @@ def test_beside_people_who_talk_newcomers_are_announced_a_few_at_a_time(desk: De
     assert len(desk.turn()) == _LATE_EVENTS, "nobody has said anything for a while"
 
 
+def test_who_only_might_have_something_to_say_does_not_talk(desk: Desk) -> None:
+    (ann,) = settled(desk, 1)
+    desk.reader.on_events(ann, READ)
+    assert desk.turn() == [] and not desk.reader.talking(desk.now)
+    desk.say(ann, b"half a line")
+    assert desk.turn() == [] and not desk.reader.talking(desk.now)
+
+
 def test_newcomers_do_not_make_it_talk(desk: Desk) -> None:
     assert not desk.reader.talking(desk.now)
     newcomer = desk.come(1, b"name\n")

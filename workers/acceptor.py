@@ -9,6 +9,7 @@ turns away. It counts connections by what it assigned and what the supervisor sa
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 from typing import Any, Final
 
@@ -24,8 +25,9 @@ _CONNECTIONS_AT_ONCE: Final = 64
 _CONNECTIONS_AT_ONCE_BESIDE_TALK: Final = 4
 _CONNECTIONS_PER_SECOND_BESIDE_TALK: Final = 1500.0
 """While people talk, a crowd that comes waits in the kernel's queue for so long that it does not take the CPUs from
-them: on two of them, in a storm of connections, a line took twice as long otherwise, and three times at the 99th
-percentile (docs/performance.md, Fair under abuse). Where nobody talks nobody is held up."""
+them: otherwise a line took twice as long in a storm of connections (docs/performance.md). Where nobody talks nobody is
+held up, and whoever is turned away does not count: they would keep the others out.
+"""
 _TROUBLE_PAUSE_SECONDS: Final = 0.2
 
 
@@ -45,7 +47,7 @@ class AcceptorProcess(ChildProcess):
         self._reasons: dict[int, bytes] = {}  # what to say to whom
         self._watched: set[int] = set()  # listeners, by index
         self._asked: set[int] = set()  # those whose connections are being taken
-        self._pauses = 0
+        self._closed_until = -math.inf  # in monotonic seconds: until then nobody is taken
         self._at_once = _CONNECTIONS_AT_ONCE
 
     def counters(self) -> dict[str, int]:
@@ -54,10 +56,10 @@ class AcceptorProcess(ChildProcess):
     def on_message(self, message: tuple[Any, ...]) -> None:
         if message[0] == TAKEN:
             _, listener, connections, trouble, talking = message
-            self._on_taken(listener, connections, trouble)
+            let_in = self._on_taken(listener, connections, trouble)
             self._at_once = _CONNECTIONS_AT_ONCE_BESIDE_TALK if talking else _CONNECTIONS_AT_ONCE
-            if talking and connections:
-                self._pause(len(connections) / _CONNECTIONS_PER_SECOND_BESIDE_TALK)
+            if talking and let_in:
+                self._pause(let_in / _CONNECTIONS_PER_SECOND_BESIDE_TALK)
         elif message[0] == RELEASED:
             for worker, address in message[1]:
                 self._release(worker, address)
@@ -77,8 +79,9 @@ class AcceptorProcess(ChildProcess):
 
     def after_wake_up(self) -> None:
         # Without a worker clients wait in the kernel's backlog.
+        is_open = bool(self.available) and self.platform.monotonic() >= self._closed_until
         for index, listener in enumerate(self.birth.listeners):
-            self._watch(index, listener.fd, bool(self.available) and not self._pauses and index not in self._asked)
+            self._watch(index, listener.fd, is_open and index not in self._asked)
 
     def _watch(self, index: int, fd: int, wanted: bool) -> None:
         if wanted == (index in self._watched):
@@ -99,7 +102,8 @@ class AcceptorProcess(ChildProcess):
         if faults.ENABLED:
             faults.point("acceptor.asked")
 
-    def _on_taken(self, listener: int, connections: list[tuple[int, str]], trouble: str | None) -> None:
+    def _on_taken(self, listener: int, connections: list[tuple[int, str]], trouble: str | None) -> int:
+        """Decide about these; returns how many are let in."""
         self._asked.discard(listener)
         assigned = []
         if faults.ENABLED and connections:
@@ -132,6 +136,7 @@ class AcceptorProcess(ChildProcess):
             )
             # A listener that stays readable must not make this loop spin.
             self._pause(_TROUBLE_PAUSE_SECONDS)
+        return len(assigned)
 
     def _reason_against(self, address: str, listener: int) -> bytes | None:
         settings = self.settings
@@ -165,13 +170,10 @@ class AcceptorProcess(ChildProcess):
         self.total -= 1
 
     def _pause(self, seconds: float) -> None:
-        """Take nobody for so long, nor for as long as an earlier pause lasts."""
-        self._pauses += 1
-
-        def go_on() -> None:
-            self._pauses -= 1
-
-        self.loop.call_later(seconds, go_on)
+        """Take nobody for so long, after as long as an earlier pause lasts: there may be several listeners."""
+        now = self.platform.monotonic()
+        self._closed_until = max(self._closed_until, now) + seconds
+        self.loop.call_later(self._closed_until - now, lambda: None)  # the end of that turn looks at the listeners
 
     def _count_worker(self, worker: int, change: int) -> None:
         if worker >= 0:  # it was never assigned

@@ -169,7 +169,8 @@ def live(child_class: type[ChildProcess], birth: Birth) -> None:
     if not die_with_parent(birth.supervisor_pid):
         os._exit(1)
     _close_inherited(birth, child_class.inherits_listeners)
-    make_room_for_descriptors(birth.control_fd, child_class.descriptors(birth.settings))
+    with contextlib.suppress(OSError):  # it can do without
+        make_room_for_descriptors(birth.control_fd, child_class.descriptors(birth.settings))
     _reset_signals()
     faulthandler.register(signal.SIGUSR1, file=birth.stack_fd, all_threads=True)
     setproctitle.setproctitle(f"broker: {birth.name}")

@@ -58,7 +58,7 @@ class Reader:
         self._monotonic = monotonic
         self.events: list[Event] = []  # for the next frame
         self.messages_in = 0
-        self._talked_at = -math.inf  # when somebody last had something to say who is no newcomer
+        self._talked_at = -math.inf  # when somebody last said something who is no newcomer
         self._forwarded: list[tuple[Session, int]] = []  # who forwarded how much, in the next frame
         self._frames: dict[int, list[tuple[Session, int]]] = {}  # the same by frame number
         self._in_flight_bytes = 0
@@ -155,16 +155,17 @@ class Reader:
         if not (readable or self._late):
             return
         now = self._monotonic()
-        if readable:
-            self._talked_at = now
+        before = len(self.events)
         while readable and self._in_flight_bytes < _IN_FLIGHT_LIMIT_BYTES:
             self._peek(readable.pop(next(iter(readable))), now)
+        if len(self.events) > before:
+            self._talked_at = now
         if self._late and not self._late_unsent and not self._late_frame:
             self._read_late(now)
 
-    def talking(self, now: float) -> bool:
-        """Whether there are people who talk, newcomers not counted."""
-        return now - self._talked_at <= _TALK_SECONDS
+    def talking(self, now: float, for_seconds: float = _TALK_SECONDS) -> bool:
+        """Whether anybody but newcomers has said something in the last so many seconds, if it was only a PONG."""
+        return now - self._talked_at <= for_seconds
 
     def _queue(self, session: Session) -> None:
         """Give it a turn, and one only: whoever is peeked twice is consumed twice."""

@@ -81,7 +81,7 @@ class WorkerProcess(ChildProcess):
             "sessions": len(self.sessions) + len(self._inherited),
             "messages_in": self.reader.messages_in,
             "messages_out": self.writer.messages_out,
-            "talking": self.reader.talking(self.platform.monotonic()),
+            "talking": self.reader.talking(self.platform.monotonic(), max(1.0, self.settings.heartbeat_seconds)),
         }
 
     @classmethod
