@@ -125,7 +125,7 @@ class NiceExperiment(Experiment):
             help="clients in the room of the measured chat (default: %(default)s)",
         )  # fmt: skip
         parser.add_argument(
-            "--pressure", metavar="N", type=whole(0, 10_000), default=40,
+            "--pressure", metavar="N", type=whole(0, 10_000), default=60,
             help="people who type all the time, so that a worker has work; for the router, 200 N lines in flight; "
             "0: none (default: %(default)s)",
         )  # fmt: skip
