@@ -129,6 +129,8 @@ class RoomLog:
         if effect is not None:
             if self._queues[effect.owner][0] is not effect:
                 return Offer.PUT_OFF
+            if effect.kind in ("left", "renamed") and effect.owner not in self.members:
+                return Offer.REFUSED  # a departure was heard before that never was: from there on nothing fits
             self._log_effect(effect)
             return Offer.LOGGED
         if line not in self._leave_lines:
