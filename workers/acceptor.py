@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from broker import faults
 from broker.errors import LocalProtocolError
-from broker.loop import READ
+from broker.loop import READ, Timer
 from broker.messages import ASSIGN, CENSUS, MOVED, REFUSE, REFUSED, RELEASED, TAKE, TAKEN, WORKERS
 from broker.phrases import ADDRESS_FULL, SERVER_FULL
 from broker.protocols import PROTOCOLS
@@ -47,7 +47,8 @@ class AcceptorProcess(ChildProcess):
         self._reasons: dict[int, bytes] = {}  # what to say to whom
         self._watched: set[int] = set()  # listeners, by index
         self._asked: set[int] = set()  # those whose connections are being taken
-        self._closed_until = -math.inf  # in monotonic seconds: until then nobody is taken
+        self._closed_until = -math.inf  # in monotonic seconds
+        self._reopening: Timer | None = None  # while there is one, nobody is taken
         self._at_once = _CONNECTIONS_AT_ONCE
 
     def counters(self) -> dict[str, int]:
@@ -79,7 +80,7 @@ class AcceptorProcess(ChildProcess):
 
     def after_wake_up(self) -> None:
         # Without a worker clients wait in the kernel's backlog.
-        is_open = bool(self.available) and self.platform.monotonic() >= self._closed_until
+        is_open = bool(self.available) and self._reopening is None
         for index, listener in enumerate(self.birth.listeners):
             self._watch(index, listener.fd, is_open and index not in self._asked)
 
@@ -173,7 +174,12 @@ class AcceptorProcess(ChildProcess):
         """Take nobody for so long, after as long as an earlier pause lasts: there may be several listeners."""
         now = self.platform.monotonic()
         self._closed_until = max(self._closed_until, now) + seconds
-        self.loop.call_later(self._closed_until - now, lambda: None)  # the end of that turn looks at the listeners
+        if self._reopening is not None:
+            self._reopening.cancel()
+        self._reopening = self.loop.call_later(self._closed_until - now, self._reopen)
+
+    def _reopen(self) -> None:
+        self._reopening = None  # the end of this turn looks at the listeners
 
     def _count_worker(self, worker: int, change: int) -> None:
         if worker >= 0:  # it was never assigned
